@@ -1,0 +1,352 @@
+"""The network thread: it owns the socket, both ways, from dialling to the last byte.
+
+One selector over the socket and a wake-up socket pair. It sends what the outbox holds, reads frames, answers pings,
+sends pings, keeps the deadlines. Two threads on one TLS connection are a data race inside OpenSSL that shows as a false
+"connection lost", so nobody else reads or writes.
+
+    any thread      start, close, wake, abort
+    network thread  everything else, and all calls of the `Owner`
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import selectors
+import socket
+import threading
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+import attrs
+
+from ._frames import BINARY, CLOSE, PING, PONG, TEXT, close_frame, frame, read_close
+from ._outbox import Outbox, Outgoing
+from ._transport import Dialing, Transport
+from .errors import (
+    CloseInfo,
+    ConnectionClosed,
+    ConnectionFailed,
+    DeadlineExceeded,
+    MessageTooLarge,
+    ProtocolError,
+    RealtimeError,
+    from_close,
+)
+
+_log = logging.getLogger("dashscope_rt")
+_WRITE_SIZE = 64 * 1024  # bytes of payload framed and written at once
+_IDLE = 3600.0  # a select without any deadline; wake() ends it
+
+
+class Owner(Protocol):
+    """What the network thread reports to; every call comes on the network thread and must not block."""
+
+    def connected(self) -> None:
+        """The WebSocket is open."""
+
+    def received(self, payload: bytes, *, binary: bool) -> None:
+        """A whole message came. May raise ProtocolError or UnicodeDecodeError to end the session."""
+
+    def sent(self, items: list[Outgoing], now: float) -> None:
+        """These events were handed to the operating system."""
+
+    def tick(self, now: float) -> float | None:
+        """Do what is due; returns when to be called again (monotonic seconds), or None."""
+
+    def may_read(self) -> bool:
+        """False while what was read is not consumed: the socket is then left alone."""
+
+    def failed(self, error: RealtimeError) -> None:
+        """The dialling failed; nothing else is called after this."""
+
+    def ended(self, info: CloseInfo) -> None:
+        """The connection is over and the socket closed; nothing else is called after this."""
+
+
+@attrs.define
+class _Ending:
+    code: int
+    reason: str
+    deadline: float
+    frame_sent: bool = False
+
+
+class NetworkThread:
+    """Thread, selector and deadlines of one connection.
+
+    Args:
+        dialing: How to get a transport.
+        outbox: Where client events come from.
+        owner: Who is told.
+        ping_interval: Seconds between pings; None sends none.
+        ping_timeout: Seconds without a single byte after a ping until the peer counts as dead; None waits for ever.
+        name: Of the thread.
+    """
+
+    def __init__(
+        self,
+        dialing: Dialing,
+        make_outbox: Callable[[Callable[[], None]], Outbox],
+        owner: Owner,
+        *,
+        ping_interval: float | None,
+        ping_timeout: float | None,
+        name: str,
+    ) -> None:
+        self._dialing = dialing
+        self._owner = owner
+        self._ping_interval = ping_interval
+        self._ping_timeout = ping_timeout
+        self._transport: Transport | None = None
+        self._wake_receiver, self._wake_sender = socket.socketpair()
+        self._wake_receiver.setblocking(False)
+        self._wake_sender.setblocking(False)
+        self._awake = False  # a wake-up byte is on its way; benign race: one byte too many
+        self._ending: _Ending | None = None  # set once by close(), under _lock
+        self._lock = threading.Lock()
+        self._out = memoryview(b"")  # framed bytes the socket has not taken yet
+        self._out_items: list[Outgoing] = []  # the events inside _out
+        self._control: list[bytes] = []  # pongs, pings, close: before the next events
+        self._next_ping = _IDLE
+        self._pong_due: float | None = None
+        self._events = 0  # selector interest now registered
+        self._info: CloseInfo | None = None
+        self.outbox = make_outbox(self.wake)
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    # ---- any thread -------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin to dial."""
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Make the thread look at the outbox, its deadlines and `Owner.may_read` now."""
+        if not self._awake:
+            self._awake = True
+            with contextlib.suppress(OSError):  # full: a wake-up is pending anyway; closed: the thread is gone
+                self._wake_sender.send(b"\0")
+
+    def close(self, code: int, reason: str, deadline: float) -> None:
+        """Ask for an orderly end: what is queued goes out, then a close frame; all of it until ``deadline``."""
+        with self._lock:
+            if self._ending is None:
+                self._ending = _Ending(code, reason, deadline)
+        self._dialing.abort() if self._transport is None else None
+        self.wake()
+
+    def abort(self) -> None:
+        """Break the connection without any ceremony."""
+        transport = self._transport
+        if transport is None:
+            self._dialing.abort()
+        else:
+            transport.abort()
+        self.wake()
+
+    def join(self, timeout: float) -> bool:
+        """Wait for the thread's end, never for itself; returns whether it is over."""
+        if threading.current_thread() is not self._thread:
+            self._thread.join(max(0.0, timeout))
+        return not self._thread.is_alive()
+
+    def is_current(self) -> bool:
+        """Whether the caller is this very thread."""
+        return threading.current_thread() is self._thread
+
+    # ---- network thread ---------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            try:
+                transport = self._dialing.run()
+            except RealtimeError as error:
+                self._owner.failed(error)
+                return
+            except Exception as error:  # noqa: BLE001 — whoever waits in connect() must hear of it
+                self._owner.failed(ConnectionFailed(f"connecting failed: {error!r}"))
+                return
+            self._transport = transport
+            info = self._serve(transport)
+            self._owner.ended(info)
+        finally:
+            self._wake_receiver.close()
+            self._wake_sender.close()
+
+    def _serve(self, transport: Transport) -> CloseInfo:
+        selector = selectors.DefaultSelector()
+        try:
+            selector.register(self._wake_receiver, selectors.EVENT_READ)
+            self._events = selectors.EVENT_READ
+            selector.register(transport, self._events)
+            self._next_ping = time.monotonic() + (self._ping_interval or _IDLE)
+            self._owner.connected()
+            while self._info is None:
+                self._turn(selector, transport)
+            return self._info
+        except RealtimeError as error:
+            return self._broken(transport, error)
+        except UnicodeDecodeError:
+            return self._broken(transport, ProtocolError("the server sent text that is not UTF-8", close_code=1007))
+        except OSError as error:
+            return self._lost(ConnectionFailed(f"the connection broke: {error.strerror or error}"))
+        except Exception as error:  # noqa: BLE001 — a fault of ours must end in on_close, not in a silent thread
+            _log.exception("the network thread failed")
+            return self._lost(ConnectionFailed(f"the network thread failed: {error!r}"))
+        finally:
+            selector.close()
+            transport.close()
+
+    def _turn(self, selector: selectors.BaseSelector, transport: Transport) -> None:
+        now = time.monotonic()
+        due = self._owner.tick(now)
+        self._keepalive(now)
+        stalled = self._write(transport)
+        if self._info is not None:
+            return
+        reading = self._owner.may_read()
+        if reading and transport.more_to_read():
+            self._read(transport)
+            return
+        self._watch(selector, transport, reading=reading, stalled=stalled)
+        ready = selector.select(self._patience(now, due, reading=reading))
+        for key, events in ready:
+            if key.fileobj is self._wake_receiver:
+                with contextlib.suppress(BlockingIOError):
+                    self._wake_receiver.recv(4096)
+                self._awake = False  # before the outbox is looked at: a later put sends a new byte
+            elif reading and (events & selectors.EVENT_READ or transport.read_wants_write):
+                self._read(transport)
+        if self._info is None:
+            self._give_up_if_late(time.monotonic(), reading=reading)
+
+    def _watch(self, selector: selectors.BaseSelector, transport: Transport, *, reading: bool, stalled: bool) -> None:
+        events = selectors.EVENT_READ if reading or transport.write_wants_read else 0
+        if (stalled and not transport.write_wants_read) or transport.read_wants_write:
+            events |= selectors.EVENT_WRITE
+        if events == self._events:
+            return
+        if events and self._events:
+            selector.modify(transport, events)
+        elif events:
+            selector.register(transport, events)
+        else:
+            selector.unregister(transport)
+        self._events = events
+
+    def _patience(self, now: float, due: float | None, *, reading: bool) -> float:
+        soonest = min(now + _IDLE, self._next_ping)
+        if due is not None:
+            soonest = min(soonest, due)
+        if self._pong_due is not None and reading:
+            soonest = min(soonest, self._pong_due)
+        if self._ending is not None:
+            soonest = min(soonest, self._ending.deadline)
+        return max(0.0, soonest - now)
+
+    def _read(self, transport: Transport) -> None:
+        messages, at_end = transport.receive()
+        if messages:
+            self._pong_due = None  # any word from the peer proves that it lives
+        for opcode, payload in messages:
+            if opcode == TEXT:
+                self._owner.received(payload, binary=False)
+            elif opcode == PING:
+                self._control.append(frame(PONG, payload))
+            elif opcode == BINARY:
+                self._owner.received(payload, binary=True)
+            elif opcode == CLOSE:
+                self._peer_closed(transport, payload)
+                return
+        if at_end:
+            self._info = self._lost(ConnectionFailed("the server ended the connection without a close frame"))
+
+    def _write(self, transport: Transport) -> bool:
+        """Send what can be sent; returns whether the socket has no more room."""
+        while True:
+            if not self._out:
+                items = [] if self._control else self.outbox.get(_WRITE_SIZE)
+                if not items and not self._control:
+                    return self._say_goodbye(transport)
+                frames, self._control = self._control, []
+                frames += [frame(TEXT, item.payload) for item in items]
+                self._out = memoryview(frames[0] if len(frames) == 1 else b"".join(frames))
+                self._out_items = items
+            while self._out:
+                size = transport.send(self._out)
+                if not size:
+                    return True
+                self._out = self._out[size:]
+            if self._out_items:
+                sent, self._out_items = self._out_items, []
+                self._owner.sent(sent, time.monotonic())
+
+    def _say_goodbye(self, transport: Transport) -> bool:
+        # Everything queued is out: now the close frame may follow.
+        ending = self._ending
+        if ending is None or ending.frame_sent:
+            return False
+        ending.frame_sent = True
+        self._control.append(close_frame(ending.code, ending.reason))
+        return self._write(transport)
+
+    def _keepalive(self, now: float) -> None:
+        if now < self._next_ping or self._ping_interval is None:
+            return
+        self._next_ping = now + self._ping_interval
+        self._control.append(frame(PING, b"dashscope_rt"))
+        if self._ping_timeout is not None and self._pong_due is None:
+            self._pong_due = now + self._ping_timeout
+
+    def _give_up_if_late(self, now: float, *, reading: bool) -> None:
+        ending = self._ending
+        if ending is not None and now >= ending.deadline:
+            self._info = CloseInfo(who="client", code=ending.code, reason=ending.reason)
+        elif self._pong_due is not None and reading and now >= self._pong_due:
+            self._info = self._lost(
+                DeadlineExceeded(f"the peer is dead: it sent nothing for {self._ping_timeout:g} s after a ping")
+            )
+
+    # ---- the end, network thread ------------------------------------------------------------------------------
+
+    def _peer_closed(self, transport: Transport, payload: bytes) -> None:
+        code, reason = read_close(payload)
+        ending = self._ending
+        if ending is not None and ending.frame_sent:
+            self._info = CloseInfo(who="client", code=ending.code, reason=ending.reason)
+            return
+        self._last_words(transport, 1000 if code == 1005 else code)
+        self._info = CloseInfo(who="server", code=code, reason=reason, error=from_close(code, reason))
+
+    def _broken(self, transport: Transport, error: RealtimeError) -> CloseInfo:
+        """End it because the peer cannot be understood, telling it so if it listens."""
+        code = error.close_code if isinstance(error, ProtocolError) else 1011
+        self._last_words(transport, code, type(error).__name__ if isinstance(error, MessageTooLarge) else str(error))
+        return CloseInfo(who="client", code=code, reason=str(error), error=error)
+
+    def _last_words(self, transport: Transport, code: int, reason: str = "") -> None:
+        # One attempt, without waiting, and not into the middle of a frame.
+        if not self._out and _may_be_sent(code):
+            with contextlib.suppress(OSError):
+                transport.send(memoryview(close_frame(code, reason)))
+
+    def _lost(self, error: RealtimeError) -> CloseInfo:
+        ending = self._ending
+        if ending is not None:  # an end was asked for, and this is one
+            return CloseInfo(who="client", code=ending.code, reason=ending.reason)
+        return CloseInfo(who="network", code=1006, error=error)
+
+    def unsent(self) -> list[Outgoing]:
+        """Return events that were taken from the outbox but not wholly written; after the end only."""
+        return self._out_items
+
+
+def _may_be_sent(code: int) -> bool:
+    return (1000 <= code <= 1014 and code not in (1004, 1005, 1006)) or 3000 <= code < 5000
+
+
+def closed_error(info: CloseInfo) -> ConnectionClosed:
+    """Return the exception for a call on a session that ended with ``info``."""
+    return ConnectionClosed(f"the session is over: {info}", info)

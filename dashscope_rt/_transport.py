@@ -1,0 +1,385 @@
+"""The socket: dialled within one deadline, then non-blocking. The only client-side user of ``websocket``'s handshake.
+
+`Dialing.run` goes through DNS, proxy, TCP, TLS and the WebSocket upgrade on the network thread. Every step gets what is
+left of one deadline; `Dialing.abort` ends it from any other thread. `Transport` then moves bytes; after the dialling the
+network thread alone touches it, except for `Transport.abort`, which only shuts the file descriptor down.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import re
+import socket
+import ssl
+import threading
+import time
+from typing import Any
+from urllib.parse import SplitResult, unquote, urlsplit
+
+import attrs
+from websocket import WebSocket, WebSocketBadStatusException, WebSocketException, WebSocketTimeoutException
+
+from ._frames import FrameReader, Message
+from .errors import ConnectionFailed, DeadlineExceeded, ProtocolError, RealtimeError, from_handshake
+
+_HANDSHAKE_LIMIT = 256 * 1024  # bytes of an upgrade's answer, headers and body
+_READ_SIZE = 64 * 1024  # bytes per recv_into
+_READS_AT_ONCE = 8  # before the loop looks at its writes and deadlines again
+
+
+class Secret:
+    """A text that shows in no repr, no log and no traceback with locals; ``reveal()`` gives it."""
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def reveal(self) -> str:
+        """Return the text itself."""
+        return self._text
+
+    def __repr__(self) -> str:
+        return "Secret('***')"
+
+    def __reduce__(self) -> Any:
+        raise TypeError("a Secret is not pickled: it would leave the process in clear text")
+
+
+@attrs.frozen(kw_only=True)
+class Endpoint:
+    """Where to connect and what to say there.
+
+    Attributes:
+        url: ``ws`` or ``wss`` URL with the model in its query.
+        headers: Plain request headers.
+        api_key: Goes out as ``Authorization: Bearer …``, added to the bytes on the wire only.
+        ssl_context: For ``wss``; shared by all sessions of a client, because loading the CA bundle costs 30 ms.
+        proxy: ``http://``, ``socks5://`` … URL with optional credentials, or None for a direct connection.
+    """
+
+    url: str
+    headers: tuple[tuple[str, str], ...] = ()
+    api_key: Secret
+    ssl_context: ssl.SSLContext | None = None
+    proxy: Secret | None = None
+
+
+class Dialing:
+    """One attempt to connect.
+
+    Args:
+        endpoint: Where to.
+        deadline: ``time.monotonic()`` value by which everything must have happened.
+        max_message_bytes: For the frame reader of the transport.
+    """
+
+    def __init__(self, endpoint: Endpoint, deadline: float, max_message_bytes: int) -> None:
+        self._endpoint = endpoint
+        self._deadline = deadline
+        self._max_message_bytes = max_message_bytes
+        # Guards the two below: abort() may come between the making of a socket and its first use.
+        self._lock = threading.Lock()
+        self._socket: socket.socket | None = None
+        self._aborted = False
+
+    def abort(self) -> None:
+        """End the attempt from any thread; `run` then raises soon, and no connection appears later."""
+        with self._lock:
+            self._aborted = True
+            if self._socket is not None:
+                _shut_down(self._socket)
+
+    def run(self) -> Transport:
+        """Connect; called once, on the network thread.
+
+        Raises:
+            APIError: The service refused the upgrade; the class says why.
+            ConnectionFailed: DNS, TCP, TLS, proxy, or no WebSocket on the other side.
+            DeadlineExceeded: Out of time.
+        """
+        parts = urlsplit(self._endpoint.url)
+        host = parts.hostname or ""
+        secure = parts.scheme == "wss"
+        port = parts.port or (443 if secure else 80)
+        try:
+            sock = self._open(host, port)
+            if secure:
+                context = self._endpoint.ssl_context or ssl.create_default_context()
+                sock.settimeout(self._left())
+                sock = self._own(context.wrap_socket(sock, server_hostname=host))
+            leftover = self._upgrade(sock)
+            sock.setblocking(False)
+            with self._lock:  # from here on abort() has nothing to break: the transport has an owner
+                self._check_aborted()
+                self._socket = None
+            transport = Transport(sock, FrameReader(self._max_message_bytes), leftover)
+        except BaseException as error:
+            self._drop()
+            if isinstance(error, RealtimeError) or not isinstance(error, Exception):
+                raise
+            raise self._explained(error, host, port) from error
+        return transport
+
+    def _left(self) -> float:
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        return left
+
+    def _check_aborted(self) -> None:
+        if self._aborted:
+            raise ConnectionFailed("the attempt to connect was given up")
+
+    def _own(self, sock: socket.socket) -> socket.socket:
+        with self._lock:
+            self._socket = sock
+        self._check_aborted()
+        return sock
+
+    def _drop(self) -> None:
+        with self._lock:
+            sock, self._socket = self._socket, None
+        if sock is not None:
+            sock.close()
+
+    def _open(self, host: str, port: int) -> socket.socket:
+        proxy = self._endpoint.proxy
+        if proxy is None:
+            return self._tcp(host, port)
+        parts = urlsplit(proxy.reveal())
+        if parts.scheme == "http":
+            return self._through_http_proxy(parts, host, port)
+        return self._through_socks(proxy, host, port)
+
+    def _tcp(self, host: str, port: int) -> socket.socket:
+        found = socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM)
+        failure: OSError = ConnectionFailed(f"{host} has no address")
+        for family, kind, protocol, _, address in found:
+            self._check_aborted()
+            sock = self._own(socket.socket(family, kind, protocol))
+            try:
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+                sock.settimeout(self._left())
+                sock.connect(address)
+            except OSError as error:
+                failure = error
+                self._drop()
+                continue
+            return sock
+        raise failure
+
+    def _through_http_proxy(self, proxy: SplitResult, host: str, port: int) -> socket.socket:
+        sock = self._tcp(proxy.hostname or "", proxy.port or 80)
+        lines = [f"CONNECT {host}:{port} HTTP/1.1", f"Host: {host}:{port}"]
+        if proxy.username:
+            pair = f"{unquote(proxy.username)}:{unquote(proxy.password or '')}".encode()
+            lines.append("Proxy-Authorization: Basic " + base64.b64encode(pair).decode())
+        sock.sendall("\r\n".join([*lines, "", ""]).encode("latin-1"))
+        answer = b""
+        while b"\r\n\r\n" not in answer and len(answer) < _HANDSHAKE_LIMIT:
+            sock.settimeout(self._left())
+            piece = sock.recv(1)  # byte by byte: what follows the empty line belongs to TLS
+            if not piece:
+                break
+            answer += piece
+        status = answer.split(b"\r\n", 1)[0].decode("latin-1", "replace")
+        if not re.match(r"HTTP/1\.[01] 2\d\d", status):
+            raise ConnectionFailed(
+                f"the proxy {proxy.hostname}:{proxy.port or 80} does not connect to {host}:{port}: {status or 'no answer'}"
+            )
+        return sock
+
+    def _through_socks(self, proxy: Secret, host: str, port: int) -> socket.socket:
+        try:
+            from python_socks.sync import Proxy
+        except ImportError as error:
+            raise ConnectionFailed(
+                'a SOCKS proxy needs the package python-socks: pip install "dashscope-rt[socks]"', retryable=False
+            ) from error
+        sock = Proxy.from_url(proxy.reveal()).connect(host, port, timeout=self._left())
+        return self._own(sock)
+
+    def _upgrade(self, sock: socket.socket) -> bytes:
+        """Do the WebSocket upgrade; returns bytes of the first frames that came along with its answer."""
+        line = _HandshakeSocket(sock, self._deadline, self._endpoint.api_key)
+        client = WebSocket()
+        try:
+            client.connect(  # type: ignore[no-untyped-call]
+                self._endpoint.url,
+                socket=line,
+                header=[f"{name}: {value}" for name, value in self._endpoint.headers],
+                suppress_origin=True,
+                redirect_limit=0,  # websocket-client would follow with the Authorization header still on
+            )
+        except WebSocketBadStatusException as error:
+            body = error.resp_body if error.resp_body is not None else line.leftover()
+            raise from_handshake(error.status_code, dict(error.resp_headers or {}), body) from None
+        except WebSocketException as error:
+            if isinstance(error, WebSocketTimeoutException):
+                raise TimeoutError from error
+            answer = client.handshake_response
+            if answer is not None and answer.status in (301, 302, 303, 307, 308):
+                target = urlsplit(str((answer.headers or {}).get("location", ""))).hostname or "elsewhere"
+                raise ConnectionFailed(
+                    f"the server redirects to {target}; redirects are not followed, because the API key would go"
+                    " there too: give that URL to the client if you trust it",
+                    retryable=False,
+                ) from error
+            raise
+        return line.leftover()
+
+    def _explained(self, error: Exception, host: str, port: int) -> RealtimeError:
+        where = f"{host}:{port}"
+        if self._aborted:
+            return ConnectionFailed(f"the attempt to connect to {where} was given up")
+        if isinstance(error, TimeoutError):
+            return DeadlineExceeded(f"connecting to {where} took longer than allowed (Timeouts.connect)")
+        if isinstance(error, socket.gaierror):
+            return ConnectionFailed(f"the host {host} was not found: {error.strerror}; check region, workspace or url")
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return ConnectionFailed(
+                f"the certificate of {where} is not trusted: {error.verify_message}; for a CA of your own pass"
+                " ca_file=… to RealtimeClient",
+                retryable=False,
+            )
+        if isinstance(error, ConnectionRefusedError):
+            return ConnectionFailed(f"{where} refused the connection: nothing listens there")
+        return ConnectionFailed(f"connecting to {where} failed: {error or type(error).__name__}")
+
+
+class _HandshakeSocket:
+    """What websocket-client sees as its socket during the upgrade.
+
+    It keeps the deadline over every single read, reads in large pieces, bounds the answer, and adds the
+    ``Authorization`` header to the bytes themselves, so that websocket-client's trace never sees the key.
+    """
+
+    def __init__(self, sock: socket.socket, deadline: float, api_key: Secret) -> None:
+        self._sock = sock
+        self._deadline = deadline
+        self._api_key = api_key
+        self._buffer = b""
+        self._received = 0
+
+    def _arm(self) -> None:
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        self._sock.settimeout(left)
+
+    def send(self, data: bytes) -> int:
+        self._arm()
+        head, end, body = data.partition(b"\r\n\r\n")
+        self._sock.sendall(
+            head + b"\r\nAuthorization: Bearer " + self._api_key.reveal().encode("latin-1") + end + body
+        )
+        return len(data)
+
+    def recv(self, size: int) -> bytes:
+        if not self._buffer:
+            self._arm()
+            self._buffer = self._sock.recv(_READ_SIZE)
+            self._received += len(self._buffer)
+            if self._received > _HANDSHAKE_LIMIT:
+                raise ProtocolError("the answer to the WebSocket upgrade does not end")
+        taken, self._buffer = self._buffer[:size], self._buffer[size:]
+        return taken
+
+    def leftover(self) -> bytes:
+        left, self._buffer = self._buffer, b""
+        return left
+
+    def gettimeout(self) -> float | None:
+        return self._sock.gettimeout()
+
+    def settimeout(self, timeout: float | None) -> None:
+        self._sock.settimeout(timeout)
+
+    def fileno(self) -> int:
+        return self._sock.fileno()
+
+    def close(self) -> None:
+        self._sock.close()
+
+
+class Transport:
+    """A connected, non-blocking socket and the frame reader behind it; the network thread's own."""
+
+    def __init__(self, sock: socket.socket, reader: FrameReader, leftover: bytes) -> None:
+        self._sock = sock
+        self._reader = reader
+        self._leftover = leftover
+        self._view = memoryview(bytearray(_READ_SIZE))
+        self.read_wants_write = False  # TLS may need to write before it can read (key update), and the reverse
+        self.write_wants_read = False
+
+    def fileno(self) -> int:
+        """Return the file descriptor, for a selector."""
+        return self._sock.fileno()
+
+    def receive(self) -> tuple[list[Message], bool]:
+        """Read what is there, without waiting.
+
+        Returns:
+            The messages it completes, and whether the peer has ended the stream.
+
+        Raises:
+            OSError: The connection broke.
+            ProtocolError: What came is no WebSocket stream.
+        """
+        messages: list[Message] = []
+        if self._leftover:
+            messages, self._leftover = self._reader.feed(self._leftover), b""
+        self.read_wants_write = False
+        for _ in range(_READS_AT_ONCE):
+            try:
+                size = self._sock.recv_into(self._view)
+            except (BlockingIOError, ssl.SSLWantReadError):
+                break
+            except ssl.SSLWantWriteError:
+                self.read_wants_write = True
+                break
+            except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
+                return messages, True
+            if size == 0:
+                return messages, True
+            messages += self._reader.feed(self._view[:size])
+        return messages, False
+
+    def more_to_read(self) -> bool:
+        """Whether bytes wait inside TLS or from the handshake, where a selector cannot see them."""
+        return bool(self._leftover) or (isinstance(self._sock, ssl.SSLSocket) and self._sock.pending() > 0)
+
+    def send(self, data: memoryview) -> int:
+        """Write what fits, without waiting; returns how many bytes went, 0 when there is no room.
+
+        After a 0 the same bytes must be offered again (TLS insists on it).
+
+        Raises:
+            OSError: The connection broke.
+        """
+        self.write_wants_read = False
+        try:
+            return self._sock.send(data)
+        except (BlockingIOError, ssl.SSLWantWriteError):
+            return 0
+        except ssl.SSLWantReadError:
+            self.write_wants_read = True
+            return 0
+
+    def abort(self) -> None:
+        """Break the connection at once, from any thread: the network thread wakes up and ends."""
+        _shut_down(self._sock)
+
+    def close(self) -> None:
+        """Give the file descriptor back; the network thread only."""
+        self._sock.close()
+
+
+def _shut_down(sock: socket.socket) -> None:
+    # The base class's method: SSLSocket.shutdown() would take the TLS object away under the network thread's feet.
+    with contextlib.suppress(OSError, ValueError):
+        socket.socket.shutdown(sock, socket.SHUT_RDWR)

@@ -1,0 +1,213 @@
+"""The client: key, region, workspace, endpoint. It opens nothing; its sessions do."""
+
+from __future__ import annotations
+
+import os
+import platform
+import ssl
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from . import _endpoint
+from ._callbacks import check_names
+from ._connection import Limits
+from ._transport import Endpoint, Secret
+from ._version import __version__
+from .config import Keepalive, SessionConfig, Timeouts
+from .errors import AuthenticationError
+from .images import Image
+from .models import lookup
+from .session import RealtimeSession
+from .turns import Turn
+
+_KEY_VARIABLE = "DASHSCOPE_API_KEY"
+DEFAULT_MODEL = "qwen3.5-omni-flash-realtime"
+
+
+class RealtimeClient:
+    """Where the service is and who is asking. Thread-safe; one client serves any number of sessions.
+
+    What is not given comes from the environment: ``DASHSCOPE_API_KEY``, ``DASHSCOPE_REGION``, ``DASHSCOPE_WORKSPACE``,
+    ``DASHSCOPE_REALTIME_URL``. Creating it opens nothing and needs no key yet.
+
+    Args:
+        api_key: The key, or a function that returns one, called for every connection (temporary keys).
+        region: ``cn-beijing`` (default) or ``ap-southeast-1``; a key works in its own region only.
+        workspace: Workspace id; connects to the workspace's own host, as the newest models want.
+        workspace_host: False sends the id in the header ``X-DashScope-WorkSpace`` to the public host instead.
+        url: Another endpoint altogether: ``wss://``, ``ws://``, or an ``https://`` base of the HTTP APIs. Its query is
+            kept; ``workspace`` then goes into the header.
+        headers: Further request headers.
+        proxy: ``http://`` or ``socks5://`` URL; None takes the environment's, "" none at all.
+        ca_file: PEM file with a CA of your own, trusted besides the system's.
+        ssl_context: Instead: a context of your own, used as it is.
+        user_agent: Put before the package's own in the ``user-agent`` header.
+        timeouts: `Timeouts`, seconds.
+        keepalive: `Keepalive`: pings of the WebSocket.
+        limits: `Limits`, bytes.
+
+    Raises:
+        ValueError: A value that cannot be used; the message says what is allowed.
+    """
+
+    def __init__(
+        self,
+        api_key: str | Callable[[], str] | None = None,
+        *,
+        region: str | None = None,
+        workspace: str | None = None,
+        workspace_host: bool = True,
+        url: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        proxy: str | None = None,
+        ca_file: str | os.PathLike[str] | None = None,
+        ssl_context: ssl.SSLContext | None = None,
+        user_agent: str | None = None,
+        timeouts: Timeouts | None = None,
+        keepalive: Keepalive | None = None,
+        limits: Limits | None = None,
+    ) -> None:
+        if ca_file is not None and ssl_context is not None:
+            raise ValueError("give ca_file or ssl_context, not both; load the CA into your own context")
+        self._key: Callable[[], str] | Secret | None
+        self._key = Secret(_endpoint.checked_key(api_key)) if isinstance(api_key, str) else api_key
+        environment = os.environ
+        url = url or (environment.get("DASHSCOPE_REALTIME_URL") if region is None and workspace is None else None) or None
+        region = region or environment.get("DASHSCOPE_REGION") or "cn-beijing"
+        workspace = workspace or environment.get("DASHSCOPE_WORKSPACE") or None
+        self._url = _endpoint.base_url(url=url, region=region, workspace=workspace, workspace_host=workspace_host)
+        names = {"user-agent": " ".join(filter(None, (user_agent, _user_agent())))}
+        if workspace is not None and (url is not None or not workspace_host):
+            names["X-DashScope-WorkSpace"] = workspace
+        self._headers = _endpoint.checked_headers({**names, **(headers or {})})
+        given = _endpoint.proxy_for(self._url, proxy) if proxy else proxy
+        self._proxy = Secret(given) if given else given
+        self._ca_file = ca_file
+        self._ssl_context = ssl_context
+        self._ssl_lock = threading.Lock()  # guards the making of the one shared context
+        self.timeouts = timeouts or Timeouts()
+        self.keepalive = keepalive or Keepalive()
+        self.limits = limits or Limits()
+
+    @property
+    def url(self) -> str:
+        """The endpoint without the model."""
+        return self._url
+
+    def __repr__(self) -> str:
+        return f"<RealtimeClient {self._url}>"
+
+    def session(
+        self,
+        model: str = DEFAULT_MODEL,
+        config: SessionConfig | None = None,
+        *,
+        allow_unsupported: bool = False,
+        **options: Any,
+    ) -> RealtimeSession:
+        """Prepare a session; nothing is opened before ``connect()`` or ``with``.
+
+        Args:
+            model: Name of the model; unknown names are taken for the family they look like.
+            config: A `SessionConfig`, or
+            allow_unsupported: Send also what this model is known not to take, and let the service decide.
+            **options: the fields of `SessionConfig` (``voice=…``, ``turn_detection=None``, …) and callbacks
+                (``on_audio_delta=…``), registered before anything can be missed.
+
+        Raises:
+            ValueError: A field's value is outside its documented range.
+            UnsupportedByModel: The model cannot do that.
+            TypeError: There is no such field or callback; the message names the nearest.
+        """
+        if not isinstance(model, str) or not model.strip():
+            raise ValueError("model must be a name such as 'qwen3.5-omni-flash-realtime'")
+        callbacks = check_names(options)
+        fields = {name: value for name, value in options.items() if not name.startswith("on_")}
+        wanted = SessionConfig.of(**fields) if fields else SessionConfig()
+        if config is not None:
+            from .config import merge
+
+            wanted = merge(config, wanted)
+        url = _endpoint.with_model(self._url, model)
+        return RealtimeSession(
+            lambda: self._make_endpoint(url),
+            lookup(model),
+            wanted,
+            callbacks=callbacks,
+            timeouts=self.timeouts,
+            keepalive=self.keepalive,
+            limits=self.limits,
+            allow_unsupported=allow_unsupported,
+        )
+
+    def ask(
+        self,
+        audio: Any = None,
+        *,
+        text: str | None = None,
+        images: Iterable[Image] = (),
+        model: str = DEFAULT_MODEL,
+        timeout: float | None = None,
+        **options: Any,
+    ) -> Turn:
+        """Ask one question in a session of its own, in manual mode, and close it.
+
+        Args:
+            audio: As in `RealtimeSession.ask`.
+            text: As in `RealtimeSession.ask`.
+            images: As in `RealtimeSession.ask`.
+            model: Name of the model.
+            timeout: Seconds for the turn, connecting not included; None takes ``Timeouts.turn``.
+            **options: As in `session`.
+
+        Raises:
+            APIError, ConnectionFailed, DeadlineExceeded, ConnectionClosed, ValueError: As `RealtimeSession.connect`
+                and `RealtimeSession.ask` do.
+        """
+        options.setdefault("turn_detection", None)
+        with self.session(model, **options) as session:
+            return session.ask(audio, text=text, images=images, timeout=timeout)
+
+    # ---- for sessions, at every connect -----------------------------------------------------------------------
+
+    def _make_endpoint(self, url: str) -> Endpoint:
+        secure = url.startswith("wss:")
+        proxy = self._proxy
+        if proxy is None:
+            found = _endpoint.proxy_for(url, None)
+            proxy = Secret(found) if found else None
+        return Endpoint(
+            url=url,
+            headers=self._headers,
+            api_key=self._current_key(),
+            ssl_context=self._shared_context() if secure else None,
+            proxy=proxy if isinstance(proxy, Secret) else None,
+        )
+
+    def _current_key(self) -> Secret:
+        if isinstance(self._key, Secret):
+            return self._key
+        if self._key is not None:
+            return Secret(_endpoint.checked_key(self._key()))
+        found = os.environ.get(_KEY_VARIABLE, "")
+        if not found.strip():
+            raise AuthenticationError(
+                f"there is no API key: neither RealtimeClient(api_key=…) was given nor the environment variable"
+                f" {_KEY_VARIABLE} is set; make a key in the Model Studio console of your region"
+            )
+        return Secret(_endpoint.checked_key(found))
+
+    def _shared_context(self) -> ssl.SSLContext:
+        # One context for all sessions: loading the CA bundle costs 30 ms and most of a session's memory.
+        with self._ssl_lock:
+            if self._ssl_context is None:
+                context = ssl.create_default_context()
+                if self._ca_file is not None:
+                    context.load_verify_locations(os.fspath(self._ca_file))
+                self._ssl_context = context
+            return self._ssl_context
+
+
+def _user_agent() -> str:
+    return f"dashscope_rt/{__version__} python/{platform.python_version()} {platform.system().lower()}"

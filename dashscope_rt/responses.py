@@ -1,0 +1,228 @@
+"""What the callbacks and turns hand out: a response as a whole, a function call to answer, a transcript of the user.
+
+A `Response` grows on the network thread while its events come in and never changes after its end; reading it is safe
+from any thread. Nothing here knows a socket or a thread.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+
+from . import events as ev
+from .audio.wav import is_wav, read_wav
+from .errors import APIError, classify
+
+__all__ = ["FunctionCall", "InputTranscript", "Response"]
+
+
+@attrs.frozen(kw_only=True)
+class InputTranscript:
+    """What the service understood of the user's speech so far. Source: input_audio_transcription events.
+
+    Attributes:
+        text: The transcript: final, or a preview that later events revise.
+        final: Whether this is the last word on this item.
+        item_id: The user item it belongs to; None where the service leaves it out.
+        language: Language code such as ``zh``, where the service tells it.
+        emotion: Such as ``neutral``, where the service tells it.
+        event: The event it was made from.
+    """
+
+    text: str = attrs.field(repr=lambda text: f"<{len(text)} chars>")
+    final: bool
+    item_id: str | None = None
+    language: str | None = None
+    emotion: str | None = None
+    event: ev.ServerEvent = attrs.field(repr=False, eq=False)
+
+
+class FunctionCall:
+    """A function the model wants called. Answer it once with `respond`, from any thread.
+
+    Attributes:
+        name: The function's name.
+        call_id: The service's id of this call.
+        arguments_json: The arguments as the model wrote them, JSON text without surrounding blanks.
+        response_id: The response it came in.
+    """
+
+    __slots__ = ("_answer", "_answered", "arguments_json", "call_id", "name", "response_id")
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        call_id: str,
+        arguments_json: str,
+        response_id: str | None,
+        answer: Callable[[FunctionCall, str], str] | None = None,
+    ) -> None:
+        self.name = name
+        self.call_id = call_id
+        self.arguments_json = arguments_json.strip()
+        self.response_id = response_id
+        self._answer = answer
+        self._answered = False
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """The arguments as a dict; {} when the model gave none.
+
+        Raises:
+            ValueError: The model wrote something that is no JSON object; tell it so with ``respond``.
+        """
+        if not self.arguments_json:
+            return {}
+        try:
+            value = json.loads(self.arguments_json)
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"the model's arguments for {self.name} are not JSON: {error}") from None
+        if not isinstance(value, dict):
+            raise ValueError(f"the model's arguments for {self.name} are not a JSON object")
+        return value
+
+    @property
+    def answered(self) -> bool:
+        """Whether `respond` was called."""
+        return self._answered
+
+    def respond(self, output: Any) -> str:
+        """Send the function's result; when all calls of the response have one, the model is asked to go on.
+
+        The results are acknowledged first, then exactly one ``response.create`` follows, once no response runs and
+        the user does not speak. If the service starts a response by itself meanwhile, that one is taken instead.
+
+        Args:
+            output: A str is sent as it is, anything else as JSON.
+
+        Returns:
+            The id of the event that was sent.
+
+        Raises:
+            RuntimeError: This call was answered before, or was made outside a session.
+            TypeError: The output is neither text nor JSON-able.
+            ConnectionClosed: The session is over.
+        """
+        if self._answer is None:
+            raise RuntimeError(f"the call {self.call_id} belongs to no session")
+        if self._answered:
+            raise RuntimeError(f"the call {self.call_id} of {self.name} was answered before")
+        text = output if isinstance(output, str) else json.dumps(output, ensure_ascii=False)
+        event_id = self._answer(self, text)
+        self._answered = True
+        return event_id
+
+    def __repr__(self) -> str:
+        return (
+            f"FunctionCall(name={self.name!r}, call_id={self.call_id!r},"
+            f" arguments=<{len(self.arguments_json)} chars>, answered={self._answered})"
+        )
+
+
+class Response:
+    """One answer of the model, put together from its events.
+
+    Attributes:
+        id: The service's id.
+        status: ``in_progress``, then ``completed``, ``failed``, ``incomplete`` or ``cancelled``. ``cancelled`` is also
+            what the SDK says of a response that was cancelled or interrupted and whose end the service never sent.
+        usage: Tokens, or None.
+        output: Items as ``response.done`` listed them, or as they came one by one where it lists none.
+        function_calls: Calls to answer; only of a completed response.
+        conversation_id: Where the service tells it.
+        status_details: As it came, or None.
+        audio_rate: Hz of `audio`.
+        created_at, first_text_at, first_audio_at, done_at: ``time.monotonic()`` seconds; None if it did not happen.
+    """
+
+    def __init__(self, response_id: str, now: float, audio_rate: int) -> None:
+        self.id = response_id
+        self.status = "in_progress"
+        self.usage: ev.Usage | None = None
+        self.output: tuple[ev.Item, ...] = ()
+        self.function_calls: tuple[FunctionCall, ...] = ()
+        self.conversation_id: str | None = None
+        self.status_details: ev.StatusDetails | None = None
+        self.audio_rate = audio_rate
+        self.created_at = now
+        self.first_text_at: float | None = None
+        self.first_audio_at: float | None = None
+        self.done_at: float | None = None
+        self.stopped = False  # nothing more is to be expected of it, though its end may not have been said
+        self._error: ev.ErrorDetail | None = None
+        self._texts: dict[tuple[str | None, int | None], list[str]] = {}
+        self._finals: dict[tuple[str | None, int | None], str] = {}
+        self._audio: list[ev.ResponseAudioDelta] = []
+        self._items: dict[str, ev.Item] = {}
+
+    @property
+    def text(self) -> str:
+        """What the model said or wrote: the transcript of its speech, or its text."""
+        parts = [self._finals.get(key) or "".join(pieces) for key, pieces in self._texts.items()]
+        parts += [text for key, text in self._finals.items() if key not in self._texts]
+        return "".join(parts) or "".join(item.text for item in self.output)
+
+    @property
+    def audio(self) -> bytes:
+        """What the model said, as signed 16-bit little-endian mono PCM at `audio_rate`.
+
+        Where WAV was asked for, the headers are taken off; how the service cuts a WAV into deltas is not documented.
+        """
+        return b"".join(read_wav(part).pcm if is_wav(part) else part for part in (delta.audio for delta in self._audio))
+
+    @property
+    def error(self) -> APIError | None:
+        """Why it failed, as an exception one can raise; None if the service gave no reason."""
+        detail = self._error
+        if detail is None:
+            return None
+        kind = classify(detail.code, detail.type, detail.message, status=detail.status)
+        return kind(
+            detail.message or "the response failed",
+            status=detail.status,
+            code=detail.code,
+            error_type=detail.type,
+            param=detail.param,
+        )
+
+    def __repr__(self) -> str:
+        return (
+            f"Response(id={self.id!r}, status={self.status!r}, text=<{len(self.text)} chars>,"
+            f" audio_deltas={len(self._audio)}, function_calls={len(self.function_calls)})"
+        )
+
+    # ---- network thread only ----------------------------------------------------------------------------------
+
+    def _add_text(self, item_id: str | None, index: int | None, delta: str, now: float) -> None:
+        if self.first_text_at is None and delta:
+            self.first_text_at = now
+        self._texts.setdefault((item_id, index), []).append(delta)
+
+    def _set_text(self, item_id: str | None, index: int | None, text: str, now: float) -> None:
+        if self.first_text_at is None and text:
+            self.first_text_at = now
+        self._finals[item_id, index] = text
+
+    def _add_audio(self, delta: ev.ResponseAudioDelta, now: float) -> None:
+        if self.first_audio_at is None:
+            self.first_audio_at = now
+        self._audio.append(delta)
+
+    def _add_item(self, item: ev.Item) -> None:
+        self._items[item.id or str(len(self._items))] = item
+
+    def _finish(self, status: str, now: float, final: ev.ResponseObject | None) -> None:
+        self.status = status
+        self.done_at = now
+        self.stopped = True
+        if final is not None:
+            self.usage = final.usage
+            self.conversation_id = final.conversation_id
+            self.status_details = final.status_details
+            details = final.status_details
+            self._error = final.error or (details.error if details is not None else None)
+        self.output = (final.output if final is not None else ()) or tuple(self._items.values())

@@ -1,0 +1,603 @@
+"""What a user holds: connect, send, listen, wait, ask, close.
+
+    in    socket -> _transport -> codec.decode -> _state.fold -> inbox   ||  inbox -> _callbacks -> your callback
+          |-------------------- network thread ---------------------|       |--------- reader thread ---------|
+
+    out   session.append_audio(...) -> codec.encode -> _outbox.put       ||  _outbox.get -> _transport.send -> socket
+          |------------- your thread, any number of them --------|       |------------ network thread ----------|
+
+The network thread owns the socket, both ways; the reader thread runs the callbacks, one at a time, in order. Both are
+daemons, have names, start in ``connect()`` and end within the close deadline. State is folded before user code sees
+the event, so every waiting method works on every thread, callbacks included.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable, Mapping
+from types import TracebackType
+from typing import Any, TypeVar
+
+from . import codec, config
+from . import events as ev
+from ._asking import TurnTaking
+from ._callbacks import Callback
+from ._connection import ENDED, OPEN, Connection, Limits
+from ._listening import Listening
+from ._transport import Endpoint
+from .audio.wav import is_wav
+from .config import UNSET, Keepalive, SessionConfig, Timeouts
+from .errors import (
+    APIError,
+    CloseInfo,
+    ConnectionClosed,
+    DeadlineExceeded,
+    ForkedSessionError,
+    UnsupportedByModel,
+)
+from .images import Image, read_jpeg
+from .models import ModelInfo
+from .turns import Turn
+
+_APPEND_LIMIT = 1024 * 1024  # bytes of raw audio in one event; the service's own limit is 15 MiB of Base64
+_S = TypeVar("_S", bound="RealtimeSession")
+
+
+class RealtimeSession(Listening):
+    """One conversation with a model over one WebSocket; made by `RealtimeClient.session`.
+
+    Use it as a context manager, or call `connect` and `close`. After the end it can be opened again: configuration and
+    callbacks stay, the service's memory of the conversation does not. All methods may be called from any thread and
+    from callbacks; sending methods return the id of the event they sent, and raise:
+
+    * `ConnectionClosed` when the session is over (its ``info`` says why) or was never open,
+    * `DeadlineExceeded` when the network did not take the event within ``Timeouts.send``,
+    * `ForkedSessionError` in a child process of the one that opened it.
+    """
+
+    def __init__(
+        self,
+        endpoint: Callable[[], Endpoint],
+        model: ModelInfo,
+        session_config: SessionConfig,
+        *,
+        callbacks: Mapping[str, Callback],
+        timeouts: Timeouts,
+        keepalive: Keepalive,
+        limits: Limits,
+        allow_unsupported: bool = False,
+    ) -> None:
+        super().__init__(callbacks)
+        self._endpoint = endpoint
+        self._config = session_config
+        self._allow_unsupported = allow_unsupported
+        self._keepalive = keepalive
+        self._limits = limits
+        self._connection: Connection | None = None
+        self._pid = 0
+        self._turns = TurnTaking(self)
+        self.model = model
+        self.timeouts = timeouts
+        if not allow_unsupported:
+            config.check(session_config, model)
+
+    # ---- life -------------------------------------------------------------------------------------------------
+
+    def connect(self: _S) -> _S:
+        """Open the session; returns it once the service has accepted the key and the configuration.
+
+        Raises:
+            AuthenticationError: The service refused the key; at once, with status, body and request id.
+            APIError: It refused something else: model, workspace, quota, a value of the configuration.
+            ConnectionFailed: DNS, TCP, TLS, proxy, or no WebSocket there.
+            DeadlineExceeded: ``Timeouts.connect`` seconds were not enough for all of it.
+            RuntimeError: The session is open already.
+        """
+        if self._connection is not None and self._pid == os.getpid() and self._connection.info is None:
+            raise RuntimeError("the session is open already; close() it first, or make a second session")
+        connection = Connection(
+            self._endpoint(),
+            configuration=self._first_update(),
+            audio_rate=self._configured_rate("output") or self.model.default_output_rate,
+            registry=self._registry,
+            timeouts=self.timeouts,
+            keepalive=self._keepalive,
+            limits=self._limits,
+        )
+        self._connection, self._pid = connection, os.getpid()
+        connection.open()
+        return self
+
+    def close(self, timeout: float | None = None, *, code: int = 1000, reason: str = "") -> None:
+        """End the session: what is queued goes out, then a close frame; never longer than ``timeout``.
+
+        Callbacks for what came before the end still run, ``on_close`` last. Works from any thread, from a callback,
+        twice, and against a peer that has stopped reading. On families that know it, ``session.finish`` goes first.
+
+        Args:
+            timeout: Seconds; None takes ``Timeouts.close``.
+            code: Close code for the service, 1000 or 3000 to 4999.
+            reason: At most 123 bytes of UTF-8.
+
+        Raises:
+            ForkedSessionError: The session belongs to the parent process.
+        """
+        connection = self._connection
+        if connection is None:
+            return
+        self._check_process()
+        timeout = self.timeouts.close if timeout is None else timeout
+        connection.close(timeout, code=code, reason=reason, finish=self.model.session_finish)
+
+    def __enter__(self: _S) -> _S:
+        return self.connect()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        connection = self._connection
+        phase = "not connected" if connection is None else connection.phase
+        return f"<RealtimeSession {self.model.name} {phase}{' ' + self.id if self.id else ''}>"
+
+    # ---- what is known ----------------------------------------------------------------------------------------
+
+    @property
+    def id(self) -> str:
+        """The service's session id; "" before session.created."""
+        session = self.info
+        return (session.id or "") if session is not None else ""
+
+    @property
+    def info(self) -> ev.SessionObject | None:
+        """The configuration as the service last reported it (session.created, session.updated)."""
+        return self._connection.state.session if self._connection is not None else None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether events can be sent."""
+        return self._connection is not None and self._connection.phase == OPEN and self._pid == os.getpid()
+
+    @property
+    def close_info(self) -> CloseInfo | None:
+        """How the session ended; None while it lives."""
+        return self._connection.info if self._connection is not None else None
+
+    @property
+    def config(self) -> SessionConfig:
+        """What was configured from this side, updates included."""
+        return self._config
+
+    @property
+    def input_rate(self) -> int:
+        """Hz of the audio the service expects."""
+        return self._configured_rate("input") or self.model.default_input_rate
+
+    @property
+    def output_rate(self) -> int:
+        """Hz of the model's speech."""
+        return self._open_connection().state.audio_rate
+
+    @property
+    def uses_vad(self) -> bool:
+        """Whether the service finds the turns (VAD); False is manual mode."""
+        session = self.info
+        raw = session.raw if session is not None else {}
+        if "turn_detection" in raw:
+            return raw["turn_detection"] is not None
+        return self._config.turn_detection is not None
+
+    @property
+    def callback_errors(self) -> int:
+        """How many callbacks raised since the session was opened."""
+        return self._connection.reader.callback_errors if self._connection is not None else 0
+
+    # ---- sending ----------------------------------------------------------------------------------------------
+
+    def append_audio(self, audio: bytes | bytearray | memoryview) -> str:
+        """Send a piece of the user's audio. Source: client events, input_audio_buffer.append.
+
+        Args:
+            audio: Raw samples in the configured format (default: signed 16-bit little-endian, mono, 16,000 Hz);
+                100 ms, 3,200 bytes, is customary. Never Base64. In VAD mode keep sending silence between utterances,
+                or the service never notices the end of one.
+
+        Returns:
+            The event's id, of the last event if the piece was so large that it was cut.
+
+        Raises:
+            TypeError: A str was given.
+            ValueError: It is empty, ends in the middle of a sample, or is a whole WAV file.
+        """
+        if not isinstance(audio, (bytes, bytearray, memoryview)):
+            raise TypeError("append_audio takes bytes of audio, never Base64 text")
+        view = memoryview(audio).cast("B")
+        if not view:
+            raise ValueError("append_audio got no bytes; leave the call out, or send silence")
+        if self._input_type() != "wav" and is_wav(view[:12]):
+            raise ValueError("append_audio takes raw samples, and this is a WAV file: use session.ask(audio=path) or read_wav")
+        if len(view) % 2 and self._input_type() in ("pcm", "pcm16"):
+            raise ValueError(f"append_audio got {len(view)} bytes, which ends in the middle of a 16-bit sample")
+        connection = self._open_connection()
+        event_id = ""
+        for start in range(0, len(view), _APPEND_LIMIT):
+            event_id = connection.put_audio(view[start : start + _APPEND_LIMIT])
+        return event_id
+
+    def append_image(self, image: Image) -> str:
+        """Send a picture or a video frame. Source: client events, input_image_buffer.append.
+
+        It is looked at together with the audio of the same turn, which must come first.
+
+        Args:
+            image: JPEG bytes, or the path of a JPEG file; about one per second at the most.
+
+        Raises:
+            UnsupportedByModel: This model takes no pictures.
+            ValueError: Not a JPEG, or too large; the message says what to do.
+        """
+        if not self.model.images and not self._allow_unsupported:
+            raise UnsupportedByModel(f"{self.model.name} takes no pictures; use a model of the Omni family")
+        connection = self._open_connection()
+        event = ev.InputImageBufferAppend(
+            event_id=connection.next_id(), image=read_jpeg(image, self.model.max_image_base64_bytes)
+        )
+        return connection.send(event)
+
+    def commit(self) -> str:
+        """End the user's turn (manual mode). Source: client events, input_audio_buffer.commit.
+
+        Creates the user's item; ask for an answer with `create_response`. In VAD mode the service does this itself,
+        and answers a commit with an internal error.
+        """
+        connection = self._open_connection()
+        return connection.send(ev.InputAudioBufferCommit(event_id=connection.next_id()))
+
+    def clear_audio(self) -> str:
+        """Throw away what was appended and not committed. Source: client events, input_audio_buffer.clear."""
+        connection = self._open_connection()
+        return connection.send(ev.InputAudioBufferClear(event_id=connection.next_id()))
+
+    def create_response(
+        self, *, instructions: str | None = None, modalities: Iterable[str] | None = None, **fields: Any
+    ) -> str:
+        """Ask for an answer. Source: client events, response.create.
+
+        It goes out at once, or as soon as the running response is over and the user does not speak: the service
+        refuses overlapping ones.
+
+        Args:
+            instructions: For this answer only.
+            modalities: ``["text"]`` or ``["text", "audio"]``, for this answer only.
+            **fields: Further fields of the wire's ``response`` object, sent as they are.
+
+        Raises:
+            UnsupportedByModel: This family answers by itself.
+        """
+        if not self.model.creates_responses and not self._allow_unsupported:
+            raise UnsupportedByModel(f"{self.model.name} has no response.create: it answers by itself")
+        connection = self._open_connection()
+        body: dict[str, Any] = dict(fields)
+        if instructions is not None:
+            body["instructions"] = instructions
+        if modalities is not None:
+            body["modalities"] = list(modalities)
+        event = ev.ResponseCreate(event_id=connection.next_id(), response=body or None)
+        return connection.create(event).command.event_id
+
+    def cancel_response(self, timeout: float | None = None) -> bool:
+        """Stop the running answer. Source: client events, response.cancel.
+
+        Waits until the service has taken it: some models never send the ``response.done`` of a cancelled response,
+        then it counts as over after ``Timeouts.cancel`` and ``on_done`` gets it with the status ``cancelled``.
+
+        Args:
+            timeout: Seconds to wait; None takes ``Timeouts.cancel``, 0 does not wait.
+
+        Returns:
+            Whether something was cancelled; False (and no error) when nothing ran.
+        """
+        return self._open_connection().cancel(self.timeouts.cancel if timeout is None else timeout)
+
+    def create_item(self, item: Mapping[str, Any]) -> str:
+        """Add an item to the conversation. Source: client events, conversation.item.create.
+
+        Args:
+            item: As the wire wants it, for example ``{"type": "function_call_output", "call_id": …, "output": …}``.
+                Omni replaces ids chosen by the client.
+        """
+        connection = self._open_connection()
+        return connection.send(ev.ConversationItemCreate(event_id=connection.next_id(), item=dict(item)))
+
+    def send_text(self, text: str) -> str:
+        """Say something in writing, as the user; ask for the answer with `create_response`.
+
+        Source: realtime guide (plain text input), verified by third parties on 3.5 and 3.8.
+
+        Raises:
+            UnsupportedByModel: This model takes no text items; `ask` knows the way for it.
+        """
+        if not self.model.text_input and not self._allow_unsupported:
+            raise UnsupportedByModel(
+                f"{self.model.name} takes no text items; use session.ask(text=…), which gives it as instructions, or"
+                " a model of the 3.5 or 3.8 family"
+            )
+        content = [{"type": "input_text", "text": text}]
+        return self.create_item({"type": "message", "role": "user", "content": content})
+
+    def update(self, changes: SessionConfig | None = None, **fields: Any) -> str:
+        """Change the configuration; sends only what is named. Source: client events, session.update.
+
+        Args:
+            changes: A `SessionConfig`, or
+            **fields: its fields: ``session.update(instructions="Be brief.")``; None is sent as null.
+
+        Returns:
+            The event's id; ``session.wait_ack(event_id)`` waits for ``session.updated`` or raises what was refused.
+
+        Raises:
+            ValueError: A value is outside its documented range; nothing was sent.
+            UnsupportedByModel: The model cannot do that; nothing was sent.
+            TypeError: There is no such field; the message names the nearest.
+        """
+        named = changes if changes is not None and not fields else SessionConfig.of(**fields)
+        if changes is not None and fields:
+            named = config.merge(changes, named)
+        merged = config.merge(self._config, named)
+        if not self._allow_unsupported:
+            config.check(merged, self.model)
+        wire = codec.config_to_wire(named, self.model)
+        if not wire:
+            raise ValueError("update() names no field; nothing was sent")
+        connection = self._open_connection()
+        event_id = connection.send(ev.SessionUpdate(event_id=connection.next_id(), session=wire))
+        self._config = merged
+        return event_id
+
+    def finish(self, timeout: float | None = None) -> None:
+        """Say that no more input comes, and wait for what is still to come. Source: session.finish.
+
+        For LiveTranslate, ASR and TTS; the session stays open for reading until ``session.finished``, then `close` it.
+
+        Raises:
+            UnsupportedByModel: Omni has no session.finish: just close.
+            DeadlineExceeded: ``session.finished`` did not come in time (None takes ``Timeouts.turn``).
+        """
+        if not self.model.session_finish and not self._allow_unsupported:
+            raise UnsupportedByModel(f"{self.model.name} has no session.finish; close() the session")
+        connection = self._open_connection()
+        deadline = time.monotonic() + (self.timeouts.turn if timeout is None else timeout)
+        connection.send(ev.SessionFinish(event_id=connection.next_id()))
+        connection.wait_until(lambda: connection.state.finished, deadline, "session.finished")
+
+    def send(self, event: ev.ClientEvent) -> str:
+        """Send any client event; an id is added when it has none.
+
+        ``response.create`` waits its turn like `create_response`.
+        """
+        connection = self._open_connection()
+        if not event.event_id:
+            import attrs
+
+            event = attrs.evolve(event, event_id=connection.next_id())
+        if isinstance(event, ev.ResponseCreate):
+            return connection.create(event).command.event_id
+        return connection.send(event)
+
+    def send_raw(self, event: Mapping[str, Any]) -> str:
+        """Send a dict as it is, for events this package does not know; an ``event_id`` is added when it has none.
+
+        Raises:
+            ValueError: It has no ``type``, or cannot be written as JSON.
+        """
+        connection = self._open_connection()
+        whole = {**event} if event.get("event_id") else {**event, "event_id": connection.next_id()}
+        return connection.put(codec.encode_raw(whole), str(whole.get("type", "")), str(whole["event_id"]))
+
+    # ---- waiting ----------------------------------------------------------------------------------------------
+
+    def wait_for(
+        self, event: str | type[ev.ServerEvent] | Callable[[ev.ServerEvent], object], timeout: float | None = None
+    ) -> ev.ServerEvent:
+        """Wait for the next event of a kind that comes after this call. To send first, use `expect`.
+
+        Args:
+            event: Wire type, event class, ``AnyEvent``, or a function that says whether an event is the one
+                (it runs on the network thread: quick and without side effects).
+            timeout: Seconds; None takes ``Timeouts.turn``.
+
+        Raises:
+            DeadlineExceeded: It did not come in time.
+            ConnectionClosed: The session ended first.
+        """
+        with self.expect(event) as expected:
+            event_: ev.ServerEvent = expected.wait(timeout)
+            return event_
+
+    def expect(self, event: str | type[ev.ServerEvent] | Callable[[ev.ServerEvent], object]) -> Expected:
+        """Begin to listen now and wait later, so that no fast answer is missed.
+
+        with session.expect("input_audio_buffer.committed") as committed:
+            session.commit()
+            item_id = committed.wait().item_id
+        """
+        return Expected(self._open_connection(), _matcher(event), str(event), self.timeouts.turn)
+
+    def wait_ack(self, event_id: str, timeout: float | None = None) -> None:
+        """Wait until the service has taken an event it acknowledges (update, commit, clear, create_item, …).
+
+        Raises:
+            APIError: The service refused it.
+            DeadlineExceeded: No acknowledgement came in time (None takes ``Timeouts.turn``).
+            ConnectionClosed: The session ended first.
+        """
+        connection = self._open_connection()
+        command = connection.command(event_id)
+        if command is None:
+            error = connection.state.commands.refused(event_id)
+            if error is not None:
+                raise error
+            return
+        deadline = time.monotonic() + (self.timeouts.turn if timeout is None else timeout)
+        connection.wait_until(lambda: command.settled, deadline, f"the answer to {command.type}")
+        if command.error is not None:
+            raise command.error
+
+    def wait_closed(self, timeout: float | None = None) -> CloseInfo:
+        """Wait until the session is over, and all callbacks but the calling one have run.
+
+        Args:
+            timeout: Seconds; None waits as long as the session lives.
+
+        Raises:
+            DeadlineExceeded: The session still lives.
+            APIError: Never: how it ended is the result.
+        """
+        connection = self._connection
+        if connection is None:
+            raise ConnectionClosed("the session was never open; call connect() or use it in a with statement")
+        self._check_process()
+        deadline = time.monotonic() + (timeout if timeout is not None else 10 * 365 * 86400)
+        if not connection.wait_ended(deadline):
+            raise DeadlineExceeded(f"the session is still open after {timeout:g} s")
+        connection.reader.join(deadline - time.monotonic() if timeout is not None else self.timeouts.close)
+        info = connection.info
+        return info if info is not None else CloseInfo(who="network", code=1006)
+
+    # ---- blocking ---------------------------------------------------------------------------------------------
+
+    def ask(
+        self,
+        audio: str | os.PathLike[str] | bytes | Iterable[bytes] | None = None,
+        *,
+        text: str | None = None,
+        images: Iterable[Image] = (),
+        stream: bool = False,
+        timeout: float | None = None,
+    ) -> Turn:
+        """Ask one question and get the answer; works in manual and in VAD mode, on any thread.
+
+        Without any input it asks for a response to what the conversation holds. When the model calls functions and
+        somebody answers them (``on_function_call``), the turn goes on until the answer that follows.
+
+        Args:
+            audio: Path of a WAV file, a WAV file's bytes, raw samples in the session's format, or an iterable of
+                pieces of raw samples (sent as they come).
+            text: Sent as a text item where the model takes them (3.5, 3.8); as the instructions of this response on
+                older models, which is not quite the same: it is not remembered.
+            images: JPEG bytes or paths. Without audio, a second of silence goes first, because the service wants
+                audio before pictures.
+            stream: Return at once; iterate over the turn to get its pieces as they come.
+            timeout: Seconds for the whole turn; None takes ``Timeouts.turn``.
+
+        Returns:
+            The `Turn`; finished unless ``stream`` is set.
+
+        Raises:
+            APIError: The service refused the input or failed; the partial turn is the error's ``turn``.
+            DeadlineExceeded: It took too long; what came so far is the error's ``turn``.
+            ConnectionClosed: The session ended first.
+            WaitInCallbackError: Called in a callback, and only another callback could end the wait.
+            ValueError: The audio or a picture does not fit; nothing was sent.
+        """
+        turn = self._turns.begin(
+            audio=audio,
+            text=text,
+            images=tuple(images),
+            timeout=self.timeouts.turn if timeout is None else timeout,
+            background=stream,
+        )
+        return turn if stream else turn.wait()
+
+    # ---- inside -----------------------------------------------------------------------------------------------
+
+    def _check_process(self) -> None:
+        if self._pid != os.getpid():
+            raise ForkedSessionError(
+                f"the session was opened by process {self._pid} and this is {os.getpid()}: its threads and its socket"
+                " stayed there; open a session of its own in the child"
+            )
+
+    def _open_connection(self) -> Connection:
+        connection = self._connection
+        if connection is None:
+            raise ConnectionClosed("the session is not open; call connect() or use it in a with statement")
+        if self._pid != os.getpid():
+            self._check_process()
+        if connection.phase == ENDED and connection.info is not None:
+            raise ConnectionClosed(f"the session is over: {connection.info}", connection.info)
+        return connection
+
+    def _first_update(self) -> dict[str, Any]:
+        wanted = self._config
+        wire = codec.config_to_wire(wanted, self.model)
+        if wire and wanted.voice is UNSET and self.model.needs_voice and self.model.default_voice:
+            # Some models otherwise pick a voice they then refuse, even for text-only sessions.
+            wire = codec.config_to_wire(config.merge(wanted, SessionConfig(voice=self.model.default_voice)), self.model)
+        return wire
+
+    def _configured_rate(self, side: str) -> int | None:
+        form = self._config.input_audio_format if side == "input" else self._config.output_audio_format
+        rate = getattr(form, "sample_rate", None)
+        if isinstance(rate, int):
+            return rate
+        flat = self._config.sample_rate
+        return flat if isinstance(flat, int) and (side == "input") != (self.model.family == "tts") else None
+
+    def _input_type(self) -> str:
+        kind = getattr(self._config.input_audio_format, "type", None)
+        return kind if isinstance(kind, str) else "pcm"
+
+
+class Expected:
+    """An event somebody waits for, listening since it was made; see `RealtimeSession.expect`."""
+
+    def __init__(
+        self, connection: Connection, matches: Callable[[ev.ServerEvent], object], what: str, timeout: float
+    ) -> None:
+        self._connection = connection
+        self._matches = matches
+        self._what = what
+        self._timeout = timeout
+        self._event: ev.ServerEvent | None = None
+        self._error: Exception | None = None
+        connection.add_sink(self._look)
+
+    def _look(self, event: ev.ServerEvent | None, _notices: object, _now: float) -> None:
+        if event is None or self._event is not None:
+            return
+        try:
+            if self._matches(event):
+                self._event = event
+        except Exception as error:  # noqa: BLE001 — the caller's function: its error belongs to the caller
+            self._error = error
+
+    def wait(self, timeout: float | None = None) -> Any:
+        """Return the first matching event since this began; see `RealtimeSession.wait_for` for what it raises."""
+        deadline = time.monotonic() + (self._timeout if timeout is None else timeout)
+        self._connection.wait_until(lambda: self._event or self._error, deadline, self._what)
+        if self._error is not None:
+            raise self._error
+        return self._event
+
+    def __enter__(self) -> Expected:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.remove_sink(self._look)
+
+
+def _matcher(event: str | type[ev.ServerEvent] | Callable[[ev.ServerEvent], object]) -> Callable[[ev.ServerEvent], object]:
+    if isinstance(event, str):
+        name = event
+        return lambda came: came.type == name
+    if isinstance(event, type):
+        kind = event
+        return lambda came: isinstance(came, kind)
+    return event
+
+
+__all__ = ["APIError", "Expected", "RealtimeSession"]

@@ -1,0 +1,344 @@
+"""What `ask` returns: one question and its answer, as it grows and when it is complete.
+
+A turn listens on the network thread (`Turn._fold`, pure) from before its first event is sent; `_asking` feeds it.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, Literal
+
+import attrs
+
+from . import events as ev
+from ._connection import Connection
+from ._display import as_html, as_text
+from ._state import Done, Failure, Notice
+from .audio.wav import write_wav
+from .errors import APIError, ConnectionClosed, DeadlineExceeded, RealtimeError, ServiceBusyError, WaitInCallbackError
+from .responses import FunctionCall, InputTranscript, Response
+
+__all__ = ["Piece", "Timing", "Turn"]
+
+
+@attrs.frozen(kw_only=True)
+class Piece:
+    """A piece of an answer, as it came.
+
+    Attributes:
+        kind: ``text``, ``audio``, or ``input_transcript`` (what the service understood, a preview or final).
+        text: The piece's text; "" for audio.
+        audio: The piece's PCM; b"" for text.
+    """
+
+    kind: Literal["text", "audio", "input_transcript"]
+    text: str = attrs.field(default="", repr=lambda text: f"<{len(text)} chars>")
+    event: ev.ServerEvent | None = attrs.field(default=None, repr=False, eq=False)
+
+    @property
+    def audio(self) -> bytes:
+        """The piece's PCM (signed 16-bit little-endian mono); b"" for text."""
+        return self.event.audio if isinstance(self.event, ev.ResponseAudioDelta) else b""
+
+
+@attrs.define(kw_only=True)
+class Timing:
+    """When things happened, in ms since the question began to be sent; None for what did not happen.
+
+    Attributes:
+        sent_ms: The question was handed to the network.
+        speech_stopped_ms: The service noticed the end of speech (VAD mode).
+        response_created_ms: The service began to answer.
+        first_text_ms: The first piece of text.
+        first_audio_ms: The first piece of speech.
+        done_ms: The answer was complete.
+    """
+
+    sent_ms: float | None = None
+    speech_stopped_ms: float | None = None
+    response_created_ms: float | None = None
+    first_text_ms: float | None = None
+    first_audio_ms: float | None = None
+    done_ms: float | None = None
+
+    @property
+    def latency_ms(self) -> float | None:
+        """From the end of the question to the first piece of the answer: what a person feels as the delay."""
+        first = min((at for at in (self.first_text_ms, self.first_audio_ms) if at is not None), default=None)
+        asked = self.speech_stopped_ms if self.speech_stopped_ms is not None else self.sent_ms
+        return None if first is None or asked is None else max(0.0, first - asked)
+
+
+class Turn:
+    """A question and its answer. Read it from any thread; iterate over it while it streams.
+
+    Attributes:
+        responses: The responses of this turn, more than one when functions were called in between.
+        timing: `Timing`, in ms.
+        turn: In exceptions raised by a turn, the attribute ``turn`` is this object with what came so far.
+    """
+
+    def __init__(self, connection: Connection, *, timeout: float, vad: bool, tools_answer: bool) -> None:
+        self._connection = connection
+        self._started = time.monotonic()
+        self._deadline = self._started + timeout
+        self._vad = vad
+        self._tools_answer = tools_answer
+        # Everything below is guarded by the connection's `changed`.
+        self._transcripts: dict[str, str] = {}
+        self._pieces: list[Piece] = []
+        self._commits = 0
+        self._speech_heard = False
+        self._transcribed_at: float | None = None
+        self._fed = False
+        self._over = False
+        self._error: RealtimeError | None = None
+        self._before = frozenset(connection.state.active)
+        self.responses: list[Response] = []
+        self.timing = Timing()
+
+    # ---- the result, any thread -------------------------------------------------------------------------------
+
+    @property
+    def status(self) -> str:
+        """``in_progress``, ``completed``, ``cancelled``, ``incomplete`` or ``failed``."""
+        if not self._over:
+            return "in_progress"
+        return "failed" if self._error is not None else self.responses[-1].status if self.responses else "failed"
+
+    @property
+    def done(self) -> bool:
+        """Whether the turn is over."""
+        return self._over
+
+    @property
+    def text(self) -> str:
+        """The answer in words: what the model said, or wrote."""
+        return "\n".join(text for text in (response.text for response in self._kept()) if text)
+
+    @property
+    def audio(self) -> bytes:
+        """The answer as it sounds: signed 16-bit little-endian mono PCM at `audio_rate`."""
+        return b"".join(response.audio for response in self._kept())
+
+    @property
+    def audio_rate(self) -> int:
+        """Hz of `audio`."""
+        return self.responses[-1].audio_rate if self.responses else self._connection.state.audio_rate
+
+    @property
+    def input_transcript(self) -> str:
+        """What the service understood of the question; "" if it does not say."""
+        return " ".join(text for text in self._transcripts.values() if text)
+
+    @property
+    def function_calls(self) -> tuple[FunctionCall, ...]:
+        """All functions the model wanted called, answered or not."""
+        return tuple(call for response in self.responses for call in response.function_calls)
+
+    @property
+    def usage(self) -> ev.Usage | None:
+        """Tokens, summed over the turn's responses; None if the service gave none."""
+        total: ev.Usage | None = None
+        for response in self.responses:
+            if response.usage is not None:
+                total = response.usage if total is None else total + response.usage
+        return total
+
+    def _kept(self) -> list[Response]:
+        # A response that was interrupted by the next one is not part of the answer.
+        return [
+            response
+            for response in self.responses
+            if response.status != "cancelled" or response is self.responses[-1]
+        ]
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the spoken answer as a WAV file.
+
+        Raises:
+            ValueError: There is no audio.
+            OSError: The file cannot be written.
+        """
+        audio = self.audio
+        if not audio:
+            raise ValueError("the answer has no audio to save; was the session asked for text only?")
+        write_wav(path, audio, self.audio_rate)
+
+    def wait(self, timeout: float | None = None) -> Turn:
+        """Wait for the turn's end and return it; see `RealtimeSession.ask` for what it raises.
+
+        Args:
+            timeout: Seconds; None waits until the turn's own deadline.
+        """
+        deadline = self._deadline if timeout is None else min(self._deadline, time.monotonic() + timeout)
+        self._await(lambda: self._over, deadline)
+        self._raise_error()
+        return self
+
+    def __iter__(self) -> Iterator[Piece]:
+        """Yield the pieces as they come, until the turn is over; raises what `wait` raises."""
+        at = 0
+        while True:
+            self._await(lambda: self._over or len(self._pieces) > at, self._deadline)  # noqa: B023 — used at once
+            while at < len(self._pieces):
+                yield self._pieces[at]
+                at += 1
+            if self._over and at >= len(self._pieces):
+                self._raise_error()
+                return
+
+    def cancel(self, timeout: float = 2.0) -> bool:
+        """Stop the answer; returns whether something was cancelled."""
+        return self._connection.cancel(timeout)
+
+    def __str__(self) -> str:
+        return self.text
+
+    def __repr__(self) -> str:
+        audio_bytes = len(self.audio) if self._over else 0
+        return (
+            f"Turn(status={self.status!r}, text=<{len(self.text)} chars>, audio=<{audio_bytes} bytes at"
+            f" {self.audio_rate} Hz>, responses={len(self.responses)}, function_calls={len(self.function_calls)})"
+        )
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
+        """Show transcript, player and timing in a notebook."""
+        return {"text/plain": as_text(self), "text/html": as_html(self)}
+
+    # ---- waiting, the caller's thread -------------------------------------------------------------------------
+
+    def _await(self, ready: Callable[[], bool], deadline: float) -> None:
+        connection = self._connection
+        in_callback = connection.reader.is_current()
+        try:
+            connection.wait_until(lambda: ready() or (in_callback and self._needs_callbacks()), deadline, "the answer")
+        except DeadlineExceeded:
+            error = DeadlineExceeded(
+                f"the answer was not complete after {time.monotonic() - self._started:.1f} s: {self._what_is_missing()}"
+            )
+            if time.monotonic() >= self._deadline:
+                self._fail(error)
+            raise self._attach(error) from None
+        except ConnectionClosed as error:
+            if not ready():
+                self._attach(error)
+                raise
+        if not ready():
+            raise self._attach(
+                WaitInCallbackError(
+                    "ask() was called in a callback and the model calls a function: on_function_call cannot run before"
+                    " this callback returns; ask from another thread, or with stream=True and return first"
+                )
+            )
+
+    def _attach(self, error: RealtimeError) -> RealtimeError:
+        error.turn = self  # type: ignore[attr-defined]
+        return error
+
+    def _raise_error(self) -> None:
+        if self._error is not None:
+            raise self._attach(self._error)
+
+    def _needs_callbacks(self) -> bool:
+        return self._tools_answer and any(not call.answered for call in self.function_calls)
+
+    def _what_is_missing(self) -> str:
+        if any(not call.answered for call in self.function_calls) and self._tools_answer:
+            names = ", ".join(sorted({call.name for call in self.function_calls if not call.answered}))
+            return f"the model called {names}, and no on_function_call callback has answered with call.respond(...)"
+        if self._vad and not self._commits and not self.responses:
+            heard = "speech but no end of it" if self._speech_heard else "no speech in the audio"
+            return f"the service's voice activity detection heard {heard}"
+        if not self.responses:
+            return "the service did not begin to answer"
+        return "its last event, response.done, did not come"
+
+    # ---- folding, network thread, under `changed` ---------------------------------------------------------------
+
+    def _ms(self, now: float) -> float:
+        return (now - self._started) * 1000
+
+    def _fold(self, event: ev.ServerEvent | None, notices: tuple[Notice, ...], now: float) -> None:
+        if self._over:
+            return
+        timing = self.timing
+        if isinstance(event, (ev.ResponseTextDelta, ev.ResponseAudioTranscriptDelta)):
+            if event.response_id not in self._before:
+                self._pieces.append(Piece(kind="text", text=event.delta or "", event=event))
+                timing.first_text_ms = self._ms(now) if timing.first_text_ms is None else timing.first_text_ms
+        elif isinstance(event, ev.ResponseAudioDelta):
+            if event.response_id not in self._before:
+                self._pieces.append(Piece(kind="audio", event=event))
+                timing.first_audio_ms = self._ms(now) if timing.first_audio_ms is None else timing.first_audio_ms
+        elif isinstance(event, ev.ResponseCreated):
+            active = self._connection.state.active
+            self.responses += [active[key] for key in active if key not in self._before and active[key] not in self.responses]
+            timing.response_created_ms = self._ms(now)
+        elif isinstance(event, ev.InputAudioBufferSpeechStarted):
+            self._speech_heard = True
+        elif isinstance(event, ev.InputAudioBufferSpeechStopped):
+            timing.speech_stopped_ms = self._ms(now)
+        elif isinstance(event, ev.InputAudioBufferCommitted):
+            self._commits += 1
+        for notice in notices:
+            self._take(notice, now)
+        self._check_over(now)
+
+    def _take(self, notice: Notice, now: float) -> None:
+        if isinstance(notice, InputTranscript):
+            self._transcripts[notice.item_id or ""] = notice.text
+            self._pieces.append(Piece(kind="input_transcript", text=notice.text, event=notice.event))
+            if notice.final:
+                self._transcribed_at = now
+        elif isinstance(notice, Failure):
+            rejected = self._vad and "semantic turn detection" in notice.error.message
+            if rejected or isinstance(notice.error, ServiceBusyError):
+                self._end(now, notice.error)
+        elif isinstance(notice, Done) and notice.response in self.responses and notice.response.status == "failed":
+            self._end(now, notice.response.error or APIError("the response failed, and the service does not say why"))
+
+    def _check_over(self, now: float) -> None:
+        if self._over or not self._fed or not self.responses:
+            return
+        last = self.responses[-1]
+        if any(response.done_at is None for response in self.responses):
+            return
+        if last.status == "completed" and last.function_calls and self._tools_answer:
+            return
+        if self._vad and (self._connection.state.speaking or self._commits > len(self.responses)):
+            return
+        self._end(now, None)
+
+    def _end(self, now: float, error: RealtimeError | None) -> None:
+        # Also called by the feeding thread, under `changed`.
+        if not self._over:
+            self._error = error
+            self.timing.done_ms = self._ms(now)
+            self._over = True
+            self._connection.sinks_changed(without=self._fold)
+
+    # ---- what the feeding reports (see _asking), any thread ------------------------------------------------------
+
+    def _runs(self, now: float) -> bool:
+        return not self._over and now < self._deadline
+
+    def _accepted(self) -> bool:
+        return self._commits > 0 or self._over
+
+    def _mark_sent(self) -> None:
+        with self._connection.changed:
+            self.timing.sent_ms = self._ms(time.monotonic())
+
+    def _mark_fed(self) -> None:
+        with self._connection.changed:
+            self._fed = True
+            self._check_over(time.monotonic())
+            self._connection.changed.notify_all()
+
+    def _fail(self, error: RealtimeError) -> None:
+        with self._connection.changed:
+            self._end(time.monotonic(), error)
+            self._connection.changed.notify_all()

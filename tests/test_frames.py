@@ -1,0 +1,132 @@
+"""Framing: whatever the cut, the same messages; whatever breaks RFC 6455, a ProtocolError."""
+
+from __future__ import annotations
+
+import struct
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from websockets.frames import Frame, Opcode
+from websockets.server import ServerProtocol
+
+from dashscope_rt import MessageTooLarge, ProtocolError
+from dashscope_rt._frames import BINARY, CLOSE, PING, PONG, TEXT, FrameReader, Message, close_frame, frame, read_close
+
+LIMIT = 1 << 20
+payloads = st.binary(max_size=300) | st.sampled_from([125, 126, 127, 65535, 65536, 70000]).map(bytes)
+
+
+def peer_frame(opcode: int, payload: bytes, fin: bool = True) -> bytes:
+    """A frame as another, independent library writes it."""
+    return Frame(Opcode(opcode), payload, fin).serialize(mask=False)
+
+
+@st.composite
+def streams(draw: st.DrawFn) -> tuple[bytes, list[Message]]:
+    """A byte stream with fragments and control frames in between, and the messages it holds."""
+    data, messages = b"", []
+    for _ in range(draw(st.integers(1, 4))):
+        opcode, pieces = draw(st.sampled_from([TEXT, BINARY])), draw(st.lists(payloads, min_size=1, max_size=3))
+        for at, piece in enumerate(pieces):
+            data += peer_frame(opcode if at == 0 else 0, piece, fin=at == len(pieces) - 1)
+            if at < len(pieces) - 1 and draw(st.booleans()):
+                control = draw(st.binary(max_size=125))
+                data += peer_frame(PING, control)
+                messages.append(Message(PING, control))
+        messages.append(Message(opcode, b"".join(pieces)))
+    return data, messages
+
+
+@given(streams(), st.lists(st.integers(0, 400), max_size=8))
+def test_messages_are_the_same_wherever_the_stream_is_cut(stream: tuple[bytes, list[Message]], cuts: list[int]) -> None:
+    data, expected = stream
+    reader, found, at = FrameReader(LIMIT), [], 0
+    for cut in [*cuts, len(data)]:
+        found += reader.feed(data[at : at + cut])
+        at += cut
+    assert found == expected
+
+
+@given(st.lists(st.tuples(st.sampled_from([TEXT, PING, PONG]), st.binary(max_size=20)), min_size=1, max_size=3))
+@settings(max_examples=30)
+def test_one_stream_cut_at_every_byte(frames: list[tuple[int, bytes]]) -> None:
+    data = b"".join(peer_frame(opcode, payload) for opcode, payload in frames)
+    for cut in range(len(data) + 1):
+        reader = FrameReader(LIMIT)
+        assert reader.feed(data[:cut]) + reader.feed(data[cut:]) == [Message(*each) for each in frames]
+
+
+@given(st.binary(max_size=2000))
+def test_garbage_gives_messages_or_a_protocol_error_and_nothing_else(data: bytes) -> None:
+    try:
+        FrameReader(1000).feed(data)
+    except ProtocolError:
+        pass
+
+
+@given(st.sampled_from([TEXT, BINARY, PING]), payloads)
+@settings(max_examples=50)
+def test_what_goes_out_is_what_another_library_reads(opcode: int, payload: bytes) -> None:
+    payload = payload[:125] if opcode == PING else payload
+    server = ServerProtocol(max_size=None)
+    server.state = type(server.state)(1)  # OPEN: the handshake is not what is tested here
+    server.parser = server.parse()
+    next(server.parser)
+    server.receive_data(frame(opcode, payload))
+    events = [event for event in server.events_received() if isinstance(event, Frame)]
+    assert [(event.opcode, bytes(event.data)) for event in events] == [(opcode, payload)]
+
+
+def test_the_mask_is_fresh_for_every_frame() -> None:
+    assert len({frame(TEXT, b"same")[2:6] for _ in range(50)}) > 45
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        (b"\x81\x81\0\0\0\0a", "masked"),
+        (b"\xc1\x01a", "reserved"),
+        (b"\x83\x01a", "reserved"),
+        (b"\x09\x00", "in fragments"),
+        (b"\x89\x7e\x00\x7e" + bytes(126), "126 bytes"),
+        (b"\x80\x01a", "never began"),
+        (b"\x01\x01a\x81\x01b", "inside another"),
+    ],
+    ids=["masked", "rsv", "opcode", "fragmented ping", "long ping", "stray continuation", "nested message"],
+)
+def test_a_breach_of_the_protocol_is_named(data: bytes, says: str) -> None:
+    with pytest.raises(ProtocolError, match=says):
+        FrameReader(LIMIT).feed(data)
+
+
+def test_a_message_over_the_limit_is_refused_by_its_header_alone() -> None:
+    with pytest.raises(MessageTooLarge, match="1,099,511,627,776 bytes"):
+        FrameReader(LIMIT).feed(struct.pack("!BBQ", 0x81, 127, 1 << 40))
+
+
+def test_fragments_count_together_against_the_limit() -> None:
+    reader = FrameReader(100)
+    reader.feed(peer_frame(TEXT, bytes(60), fin=False))
+    with pytest.raises(MessageTooLarge):
+        reader.feed(peer_frame(0, bytes(60)))
+
+
+def test_a_close_reason_longer_than_the_protocol_allows_is_kept_whole() -> None:
+    """DashScope closes with 1007 and about 130 bytes of text when the free tier is used up."""
+    reason = "The free tier of the model has been exhausted. " * 3
+    payload = struct.pack("!H", 1007) + reason.encode()
+    head = struct.pack("!BBH", 0x88, 126, len(payload))
+    (message,) = FrameReader(LIMIT).feed(head + payload)
+    assert message.opcode == CLOSE
+    assert read_close(message.payload) == (1007, reason)
+
+
+@given(st.text(max_size=200))
+def test_our_close_frame_fits_the_protocol_and_is_cut_at_a_character(reason: str) -> None:
+    out = close_frame(1000, reason.encode("utf-8", "replace").decode())
+    assert len(out) <= 2 + 4 + 125
+
+
+def test_a_close_frame_without_a_code_reads_as_1005() -> None:
+    assert read_close(b"") == (1005, "")
