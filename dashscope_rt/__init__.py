@@ -14,12 +14,15 @@ import logging
 
 from . import errors, events
 from ._connection import Limits
+from ._recovery import Lost, Reconnecting
+from ._stats import Stats
 from ._version import __version__
 from .client import RealtimeClient
 from .config import (
     UNSET,
     AudioFormat,
     Keepalive,
+    Reconnect,
     SemanticVad,
     ServerVad,
     SessionConfig,
@@ -72,6 +75,7 @@ __all__ = [
     "InputTranscript",
     "Keepalive",
     "Limits",
+    "Lost",
     "MessageTooLarge",
     "ModelInfo",
     "ModelNotFoundError",
@@ -83,10 +87,13 @@ __all__ = [
     "RealtimeClient",
     "RealtimeError",
     "RealtimeSession",
+    "Reconnect",
+    "Reconnecting",
     "Response",
     "SemanticVad",
     "ServerVad",
     "ServiceBusyError",
+    "Stats",
     "SessionConfig",
     "Timeouts",
     "Timing",

@@ -14,13 +14,16 @@ from __future__ import annotations
 
 import inspect
 import logging
+import sys
 import threading
+import time
+import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, TypeVar
 
 from . import events as ev
-from ._state import Call, Done, Failure, Notice
+from ._state import Call, Done, Failure, Notice, Opened, Reopened, Retrying
 from .errors import CloseInfo
 from .responses import InputTranscript
 
@@ -39,6 +42,8 @@ FRIENDLY: Final[Mapping[str, str]] = {
     "on_function_call": "FunctionCall: answer it with .respond(...)",
     "on_done": "Response: an answer is over",
     "on_error": "APIError: the service reported an error; the session may well go on",
+    "on_reconnecting": "Reconnecting: the connection was lost, a new one is about to be tried",
+    "on_reconnected": "Lost: the session goes on over a new connection; what did not survive",
     "on_close": "CloseInfo: the session is over; comes last, once",
     "on_callback_error": "(exception, callback's name, what it was called with): a callback raised",
 }
@@ -115,7 +120,8 @@ def key_of(event: str | type) -> str:
 
 
 _NAMED = frozenset(ev.SERVER_EVENTS.values())
-Item = tuple["ev.ServerEvent | CloseInfo | None", "tuple[Notice, ...]", int]
+Item = tuple["ev.ServerEvent | CloseInfo | None", "tuple[Notice, ...]", int, float]
+_SLOW = 5.0  # s after which a callback that still runs is named in a warning
 
 
 class Inbox:
@@ -136,14 +142,21 @@ class Inbox:
         self._full = False
 
     @property
+    def idle(self) -> bool:
+        """Whether nothing waits for the reader thread."""
+        return not self._items
+
+    @property
     def full(self) -> bool:
         """Whether the network thread should leave the socket alone for now."""
         return self._full
 
-    def put(self, event: ev.ServerEvent | CloseInfo | None, notices: tuple[Notice, ...], size: int) -> None:
-        """Queue one event with what it means; never waits."""
+    def put(
+        self, event: ev.ServerEvent | CloseInfo | None, notices: tuple[Notice, ...], size: int, now: float
+    ) -> None:
+        """Queue one event with what it means and when it came; never waits."""
         with self._changed:
-            self._items.append((event, notices, size))
+            self._items.append((event, notices, size, now))
             self._bytes += size
             if self._bytes > self._max:
                 self._full = True
@@ -181,6 +194,10 @@ class Reader:
         self._registry = registry
         self._inbox = inbox
         self.callback_errors = 0
+        self.lag = 0.0  # s from the arrival of the last event to its callbacks
+        self.lag_max = 0.0
+        self._running: tuple[float, Callback, str] | None = None  # since when which callback runs, for what
+        self._warned: object = None
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def start(self) -> None:
@@ -197,15 +214,35 @@ class Reader:
             self._thread.join(max(0.0, timeout))
         return not self._thread.is_alive()
 
+    def watch(self, now: float) -> float | None:
+        """Warn, once, of a callback that runs too long; the network thread calls it and gets when to look again."""
+        running = self._running
+        if running is None:
+            return None if self._inbox.idle else now + _SLOW
+        if running is self._warned:
+            return None
+        since, callback, key = running
+        if now < since + _SLOW:
+            return since + _SLOW
+        self._warned = running
+        frame = sys._current_frames().get(self._thread.ident or 0)
+        stack = "".join(traceback.format_stack(frame)[-8:]) if frame is not None else "(its stack is not known)\n"
+        _log.warning(
+            "the callback %s for %s has been running for %.0f s; callbacks after it wait, everything else goes on:\n%s",
+            _name(callback), key, now - since, stack,
+        )  # fmt: skip
+        return None
+
     def _run(self) -> None:
-        for event, notices, _ in self._inbox:
-            if isinstance(event, CloseInfo):
-                self._call_all("on_close", event)
-                continue
-            if event is not None:
+        for event, notices, _, came in self._inbox:
+            self.lag = time.monotonic() - came
+            self.lag_max = max(self.lag_max, self.lag)
+            if event is not None and not isinstance(event, CloseInfo):
                 self._event(event)
             for notice in notices:
                 self._notice(notice)
+            if isinstance(event, CloseInfo):
+                self._call_all("on_close", event)
 
     def _event(self, event: ev.ServerEvent) -> None:
         self._call_all("*", event)
@@ -226,25 +263,36 @@ class Reader:
             self._call_all("on_done", notice.response)
         elif isinstance(notice, Failure):
             self._call_all("on_error", notice.error)
-        else:
+        elif isinstance(notice, Opened):
             self._call_all("on_open", notice.event)
+        elif isinstance(notice, Retrying):
+            self._call_all("on_reconnecting", notice.about)
+        elif isinstance(notice, Reopened):
+            self._call_all("on_reconnected", notice.lost)
 
     def _call_all(self, key: str, what: object) -> None:
         for callback in self._registry.get(key):
+            self._running = (time.monotonic(), callback, key)
             try:
                 callback(what)
             except BaseException as error:  # noqa: BLE001 — even sys.exit(): it would end this thread, not the process
                 self._complain(error, callback, key, what)
+            finally:
+                self._running = None
 
     def _complain(self, error: BaseException, callback: Callback, key: str, what: object) -> None:
         self.callback_errors += 1
-        name = getattr(callback, "__qualname__", None) or type(callback).__name__
+        name = _name(callback)
         _log.error("the callback %s for %s raised", name, key, exc_info=error)
         for listener in self._registry.get("on_callback_error"):
             try:
                 listener(error, name, what)
             except BaseException:  # noqa: BLE001 — the one place that must not call itself
                 _log.exception("on_callback_error itself raised")
+
+
+def _name(callback: Callback) -> str:
+    return getattr(callback, "__qualname__", None) or type(callback).__name__
 
 
 def check_names(given: Mapping[str, Any]) -> dict[str, Callback]:

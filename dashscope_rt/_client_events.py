@@ -14,6 +14,12 @@ import attrs
 from ._wire import Event, shown_as_bytes, shown_as_chars, shown_as_names
 
 
+def _bytes_like(event: object, field: attrs.Attribute[Any], value: object) -> None:
+    if not isinstance(value, (bytes, bytearray, memoryview)):
+        kind = type(value).__name__
+        raise TypeError(f"{type(event).__name__}.{field.name} must be bytes, not {kind}; Base64 is made when it is sent")
+
+
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class ClientEvent(Event):
     """An event the client sends.
@@ -40,13 +46,13 @@ class SessionUpdate(ClientEvent):
     session: Mapping[str, Any] = attrs.field(repr=shown_as_names)
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
 class SessionFinish(ClientEvent):
     """No more input will come; the service answers ``session.finished``. Source: ASR, TTS, LiveTranslate.
 
     Omni was seen to refuse it as an unknown type: there the client just closes.
     """
 
+    __slots__ = ()
     type: ClassVar[str] = "session.finish"
 
 
@@ -60,20 +66,20 @@ class InputAudioBufferAppend(ClientEvent):
     """
 
     type: ClassVar[str] = "input_audio_buffer.append"
-    audio: bytes = attrs.field(repr=shown_as_bytes)
+    audio: bytes = attrs.field(repr=shown_as_bytes, validator=_bytes_like)
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
 class InputAudioBufferCommit(ClientEvent):
     """Make a user item of the buffer (manual mode only); it starts no response. Source: client events."""
 
+    __slots__ = ()
     type: ClassVar[str] = "input_audio_buffer.commit"
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
 class InputAudioBufferClear(ClientEvent):
     """Empty the buffer. Source: client events."""
 
+    __slots__ = ()
     type: ClassVar[str] = "input_audio_buffer.clear"
 
 
@@ -86,7 +92,7 @@ class InputImageBufferAppend(ClientEvent):
     """
 
     type: ClassVar[str] = "input_image_buffer.append"
-    image: bytes = attrs.field(repr=shown_as_bytes)
+    image: bytes = attrs.field(repr=shown_as_bytes, validator=_bytes_like)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -97,17 +103,17 @@ class InputTextBufferAppend(ClientEvent):
     text: str = attrs.field(repr=shown_as_chars)
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
 class InputTextBufferCommit(ClientEvent):
     """Speak what the text buffer holds, now. Source: TTS client events."""
 
+    __slots__ = ()
     type: ClassVar[str] = "input_text_buffer.commit"
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
 class InputTextBufferClear(ClientEvent):
     """Empty the text buffer. Source: TTS client events."""
 
+    __slots__ = ()
     type: ClassVar[str] = "input_text_buffer.clear"
 
 
@@ -124,10 +130,10 @@ class ResponseCreate(ClientEvent):
     response: Mapping[str, Any] | None = attrs.field(default=None, repr=shown_as_names)
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
 class ResponseCancel(ClientEvent):
     """Stop the answer that is running. Source: client events, response.cancel."""
 
+    __slots__ = ()
     type: ClassVar[str] = "response.cancel"
 
 

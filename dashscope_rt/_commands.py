@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from .errors import APIError
+from .errors import APIError, RealtimeError
 
 _KINDS = frozenset(
     {
@@ -53,15 +53,15 @@ class Command:
         self.benign = benign  # a refusal of it is expected and nobody's business
         self.settled = False
         self.answer: object = None
-        self.error: APIError | None = None
+        self.error: RealtimeError | None = None
 
     def succeed(self, answer: object) -> None:
         """The service did it."""
         self.settled = True
         self.answer = answer
 
-    def fail(self, error: APIError) -> None:
-        """The service refused it."""
+    def fail(self, error: RealtimeError) -> None:
+        """The service refused it, or the connection was lost before it said anything."""
         self.settled = True
         self.error = error
 
@@ -86,9 +86,22 @@ class Commands:
         """Return the open command with this event id."""
         return next((command for command in self._open if command.event_id == event_id), None)
 
-    def refused(self, event_id: str) -> APIError | None:
+    def refused(self, event_id: str) -> RealtimeError | None:
         """Return why a recent command was refused; None if it was not."""
         return next((command.error for command in self._refused if command.event_id == event_id), None)
+
+    def waiting(self) -> bool:
+        """Whether any answer is outstanding."""
+        return any(not command.settled for command in self._open)
+
+    def fail_all(self, error: RealtimeError) -> list[str]:
+        """Let every open command fail; returns their types."""
+        failed = [command for command in self._open if not command.settled]
+        self._open.clear()
+        for command in failed:
+            command.fail(error)
+            self._refused.append(command)
+        return [command.type for command in failed]
 
     def succeed(self, event_type: str, answer: object, *, key: str | None = None) -> Command | None:
         """Settle the oldest command of a kind (and key) and return it; None if the answer belongs to nobody."""

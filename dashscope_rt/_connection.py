@@ -6,7 +6,8 @@
     out   your call -> codec.encode -> outbox                       ||  outbox -> frames -> socket
           |------- your thread, any number of them -------|         |------ network thread ------|
 
-A `RealtimeSession` makes a new `Connection` each time it is opened; nothing of an old one lives on in the next.
+A `RealtimeSession` makes a new `Connection` each time it is opened; nothing of an old one lives on in the next. With a
+`Reconnect` policy, one `Connection` outlives several WebSockets: threads, callbacks and waiters stay, the rest is new.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import logging
-import os
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -25,25 +25,24 @@ import attrs
 from . import codec
 from . import events as ev
 from ._callbacks import Inbox, Reader, Registry
-from ._commands import Command, Commands
-from ._network import NetworkThread, closed_error
+from ._network import NetworkThread, Redial, closed_error
+from ._opening import DIALLING, ENDED, OPEN, TOOK_LONG, Opening
 from ._outbox import Outbox, Outgoing
-from ._state import Create, Notice, Opened, SessionState
+from ._recovery import History, Lost, Reconnecting, Recovery, fatal
+from ._sending import Sending
+from ._state import Interrupted, Notice, Opened, Reopened, Retrying, SessionState
+from ._stats import Counters, Stats
 from ._transport import Dialing, Endpoint
-from .config import Keepalive, Timeouts
-from .errors import APIError, BadRequestError, CloseInfo, ConnectionClosed, DeadlineExceeded, RealtimeError
-from .responses import FunctionCall
+from .audio.pcm import duration_ms, silence
+from .config import Keepalive, Reconnect, Timeouts
+from .errors import APIError, CloseInfo, ConnectionClosed, ConnectionFailed, DeadlineExceeded, RealtimeError
 
 _log = logging.getLogger("dashscope_rt")
 _T = TypeVar("_T")
 _numbers = itertools.count(1)
-Sink = Callable[[ev.ServerEvent | None, tuple[Notice, ...], float], None]  # None: time brought the notices
-DIALLING, OPENING, CONFIGURING, OPEN, ENDED = "dialling", "opening", "configuring", "open", "ended"
-_WHAT_TOOK_LONG = {
-    DIALLING: "DNS, TCP, TLS and the WebSocket upgrade",
-    OPENING: "the service's session.created",
-    CONFIGURING: "the service's session.updated",
-}
+_FATAL_GRACE = 5.0  # s that a service gets to close after it announced its end, when nobody reconnects
+_ROTATION_PATIENCE = 240.0  # s that a planned change of connection waits for a turn boundary
+Sink = Callable[["ev.ServerEvent | None", "tuple[Notice, ...]", float], None]  # None: time brought the notices
 
 
 @attrs.frozen(kw_only=True)
@@ -61,41 +60,65 @@ class Limits:
     inbox_bytes: int = 64 * 1024 * 1024
 
 
-class Connection:
-    """Threads, state and queues of one opening; made by `RealtimeSession.connect`."""
+class Connection(Sending):
+    """Threads, state and queues of one opening; made by `RealtimeSession.connect`.
+
+    Args:
+        endpoint: Gives where to connect, asked before every try (the key may be a temporary one).
+        configuration: Gives the wire's ``session`` object to send first, asked before every try.
+        audio_rates: Hz of the audio going in and coming out, until the service says otherwise.
+        takes_text: Whether the model takes text items, so that a conversation can be restored.
+        registry: The callbacks.
+        timeouts: Seconds.
+        keepalive: Pings and silence.
+        limits: Bytes.
+        reconnect: What to do when the connection is lost; None ends the session.
+    """
 
     def __init__(
         self,
-        endpoint: Endpoint,
+        endpoint: Callable[[], Endpoint],
         *,
-        configuration: Mapping[str, Any],
-        audio_rate: int,
+        configuration: Callable[[], Mapping[str, Any]],
+        audio_rates: tuple[int, int],
+        takes_text: bool,
         registry: Registry,
         timeouts: Timeouts,
         keepalive: Keepalive,
         limits: Limits,
+        reconnect: Reconnect | None,
     ) -> None:
+        super().__init__()
         number = next(_numbers)
+        self._endpoint = endpoint
         self._configuration = configuration
+        self._input_rate = audio_rates[0]
+        self._takes_text = takes_text
         self._timeouts = timeouts
-        self._ids = itertools.count(1)
-        self._id_prefix = f"event_{os.urandom(8).hex()}_"
-        # Guards the state, the phase, the sinks and the info; notified at every event while anybody waits.
+        self._keepalive = keepalive
+        self._limits = limits
+        self._reconnect = reconnect
+        # Guards the state, the opening, the sinks and the info; notified at every event while anybody waits.
         self.changed = threading.Condition(threading.Lock())
-        self.state = SessionState(audio_rate, timeouts.cancel, self.answer_call)
-        self.phase = DIALLING
+        self.state = SessionState(audio_rates[1], timeouts.cancel, self.answer_call)
+        self.counters = Counters(self._input_rate)
         self.info: CloseInfo | None = None
+        self._opening = Opening(configuration(), "", self.next_id)
         self._failure: RealtimeError | None = None
-        self._waiting = 0  # threads inside wait(); spares a notify per event when there are none
+        self._waiting = 0  # threads inside a wait; spares a notify per event when there are none
         self._sinks: tuple[Sink, ...] = ()
-        # Held from noting a command until it is in the outbox, so that answers come in the order of the notes.
-        self._send_lock = threading.Lock()
-        self._send_timeout = timeouts.send
-        dialing = Dialing(endpoint, time.monotonic() + timeouts.connect, limits.max_message_bytes)
+        self._recovery = Recovery(reconnect) if reconnect is not None else None
+        self._history = History(reconnect.history_chars if reconnect is not None else 0)
+        self._lost: Lost | None = None  # the account of the gap that is open now
+        self._lost_at = 0.0
+        self._opened_at = 0.0
+        self._fatal: APIError | None = None
+        self._fatal_due = 0.0
+        self._audio_at = 0.0  # when audio last went out, for the silence of a muted microphone
         self.inbox = Inbox(limits.inbox_bytes, self._resume_reading)
         self.reader = Reader(registry, self.inbox, name=f"dashscope_rt-reader-{number}")
         self.network = NetworkThread(
-            dialing,
+            self._dial(),
             lambda wake: Outbox(limits.outbox_bytes, wake),
             self,
             ping_interval=keepalive.ping_interval,
@@ -103,6 +126,15 @@ class Connection:
             name=f"dashscope_rt-network-{number}",
         )
         self._outbox = self.network.outbox
+
+    @property
+    def phase(self) -> str:
+        """Where on the way from DIALLING to ENDED it is; see `_opening`."""
+        return ENDED if self.info is not None else self._opening.phase
+
+    def _dial(self) -> Dialing:
+        # The caller's thread for the first try, the network thread for the others.
+        return Dialing(self._endpoint(), time.monotonic() + self._timeouts.connect, self._limits.max_message_bytes)
 
     # ---- opening and closing, any thread ----------------------------------------------------------------------
 
@@ -126,16 +158,16 @@ class Connection:
             raise
         if phase == OPEN:
             return
+        self._give_up()
         if phase != ENDED:
-            self._give_up()
             raise DeadlineExceeded(
                 f"connecting took longer than {self._timeouts.connect:g} s (Timeouts.connect):"
-                f" {_WHAT_TOOK_LONG[phase]} did not come"
+                f" {TOOK_LONG[phase]} did not come"
             )
-        self._give_up()
         raise self._failure or closed_error(self.info or CloseInfo(who="network", code=1006))
 
     def _give_up(self) -> None:
+        self.network.close(1000, "", time.monotonic())
         self.network.abort()
         self.network.join(0.5)
         self.reader.join(0.5)
@@ -145,7 +177,7 @@ class Connection:
         deadline = time.monotonic() + timeout
         if finish and self.phase == OPEN:
             with contextlib.suppress(RealtimeError):  # whatever happens to the farewell, the close goes on
-                self.send(ev.SessionFinish(event_id=self.next_id()), timeout=max(0.0, timeout / 2))
+                self.send(ev.SessionFinish(event_id=self.next_id()), timeout=timeout / 4)
                 self.wait_until(lambda: self.state.finished, deadline - timeout / 4, "session.finished")
         self.network.close(code, reason, deadline)
         if not self.network.join(deadline - time.monotonic() + 0.05):
@@ -153,125 +185,15 @@ class Connection:
             self.network.join(0.2)
         self.reader.join(max(0.0, deadline - time.monotonic()))
 
-    # ---- sending, any thread ----------------------------------------------------------------------------------
-
-    def next_id(self) -> str:
-        """Return a fresh event id."""
-        return f"{self._id_prefix}{next(self._ids)}"
-
-    def send(self, event: ev.ClientEvent, *, timeout: float | None = None) -> str:
-        """Queue one event and return its id; `create` is the way for ``response.create``."""
-        event_id = event.event_id or ""
-        key = None
-        if isinstance(event, ev.ConversationItemCreate):
-            key = event.item.get("call_id") or event.item.get("approval_request_id")
-        return self.put(codec.encode(event), event.type, event_id, key=key, timeout=timeout)
-
-    def put(
-        self, payload: bytes, event_type: str, event_id: str, *, key: str | None = None, timeout: float | None = None
-    ) -> str:
-        """Queue one encoded event; notes it as a command when the service answers its kind."""
-        timeout = self._send_timeout if timeout is None else timeout
-        item = Outgoing(payload, event_type, event_id)
-        if not Commands.expects_answer(event_type):
-            self._outbox.put(item, timeout)
-            return event_id
-        command = Command(event_type, event_id, key)
-        with self._send_lock:
-            with self.changed:
-                self.state.commands.add(command)
-            try:
-                self._outbox.put(item, timeout)
-            except RealtimeError:
-                with self.changed:
-                    command.settled = True
-                raise
-        return event_id
-
-    def put_audio(self, pcm: bytes | bytearray | memoryview) -> str:
-        """Queue one piece of audio: the hot path."""
-        event_id = self.next_id()
-        payload = codec.encode_audio_append(pcm, event_id)
-        self._outbox.put(Outgoing(payload, "input_audio_buffer.append", event_id, len(pcm)), self._send_timeout)
-        return event_id
-
-    def create(self, event: ev.ResponseCreate) -> Create:
-        """Ask for a response as soon as none runs."""
-        create = Create(Command("response.create", event.event_id or ""), event)
-        with self.changed:
-            self._check_open()
-            self.state.add_create(create)
-            self._release_creates(time.monotonic())
-        return create
-
-    def repeat_create(self, create: Create) -> None:
-        """Send a ``response.create`` again that the service seems to have dropped; a refusal of it means nothing."""
-        command = Command("response.create", self.next_id(), benign=True)
-        with self.changed:
-            if create.command.settled:
-                return
-            self.state.commands.add(command)
-        event = attrs.evolve(create.event, event_id=command.event_id)
-        self._outbox.put(Outgoing(codec.encode(event), event.type, command.event_id), self._send_timeout)
-
-    def cancel(self, timeout: float) -> bool:
-        """Cancel what runs or was asked for; returns whether there was anything."""
-        deadline = time.monotonic() + timeout
-        with self.changed:
-            self._check_open()
-            unsent = list(self.state.waiting)
-            self.state.waiting.clear()
-            for create in unsent:
-                create.command.fail(BadRequestError("cancelled before it was sent"))
-            self.changed.notify_all()
-            # The service refuses a cancel before response.created, so wait for that first.
-            self._wait(lambda: not self.state.in_flight or self.info is not None, deadline)
-            running = self.state.cancelling(time.monotonic())
-            if not running:
-                return bool(unsent)
-            command = Command("response.cancel", self.next_id(), benign=True)
-            self.state.commands.add(command)
-            event = ev.ResponseCancel(event_id=command.event_id)
-            self._outbox.put_now(Outgoing(codec.encode(event), event.type, command.event_id))
-        self.network.wake()  # its next deadline changed
-        if timeout > 0:
-            with self.changed:
-                self._wait(
-                    lambda: command.settled or self.info is not None or all(r.stopped for r in running), deadline
-                )
-        return command.error is None
-
-    def answer_call(self, call: FunctionCall, output: str) -> str:
-        """Send a function's output; the follow-up is asked for when all outputs of the round are acknowledged."""
-        with self.changed:
-            self._check_open()
-            self.state.answering(call.call_id)
-        item = {"type": "function_call_output", "call_id": call.call_id, "output": output}
-        return self.send(ev.ConversationItemCreate(event_id=self.next_id(), item=item))
-
-    def command(self, event_id: str) -> Command | None:
-        """Return the open command with this id."""
-        with self.changed:
-            return self.state.commands.find(event_id)
-
-    def _check_open(self) -> None:
-        if self.info is not None:
-            raise closed_error(self.info)
-
-    def _release_creates(self, now: float) -> None:
-        # Under `changed`, so that creates enter the outbox in the order in which their answers are expected.
-        while self.state.follow_ups_wanted:
-            self.state.follow_ups_wanted -= 1
-            event = ev.ResponseCreate(event_id=self.next_id())
-            command = Command("response.create", event.event_id or "")
-            self.state.add_create(Create(command, event, follows_tools=True))
-        create = self.state.releasable()
-        if create is None:
-            return
-        self.state.sent_create(create, now)
-        self.state.commands.add(create.command)
-        with contextlib.suppress(ConnectionClosed):  # the waiter learns of the end anyway
-            self._outbox.put_now(Outgoing(codec.encode(create.event), create.event.type, create.command.event_id))
+    def stats(self) -> Stats:
+        """Return the numbers as they are now."""
+        reader = self.reader
+        return self.counters.snapshot(
+            queued_audio_bytes=self._outbox.audio_bytes,
+            lag=(reader.lag, reader.lag_max),
+            errors=reader.callback_errors,
+            replaced=self._outbox.replaced,
+        )
 
     # ---- waiting, any thread but the network's ----------------------------------------------------------------
 
@@ -283,7 +205,7 @@ class Connection:
                 left = deadline - time.monotonic()
                 if left <= 0:
                     return False
-                self.changed.wait(left)
+                self.changed.wait(min(left, threading.TIMEOUT_MAX))
             return True
         finally:
             self._waiting -= 1
@@ -296,15 +218,12 @@ class Connection:
             ConnectionClosed: The session ended first.
         """
         with self.changed:
-            in_time = self._wait(lambda: ready() or self.info is not None, deadline)
+            self._wait(lambda: ready() or self.info is not None, deadline)
             value = ready()
             if value:
                 return value
-            if self.info is not None:
-                raise closed_error(self.info)
-            if not in_time:
-                raise DeadlineExceeded(f"{what} did not come in time")
-        return value
+            self._check_open()
+        raise DeadlineExceeded(f"{what} did not come in time")
 
     def wait_ended(self, deadline: float) -> bool:
         """Wait until the connection is over; returns whether it is."""
@@ -334,7 +253,7 @@ class Connection:
     def connected(self) -> None:
         """The WebSocket is open; the service speaks first."""
         with self.changed:
-            self.phase = OPENING
+            self._opening.connected()
 
     def may_read(self) -> bool:
         """Leave the socket alone while the callbacks are too far behind."""
@@ -346,88 +265,186 @@ class Connection:
         if isinstance(event, ev.MalformedEvent):
             _log.warning("a message from the service could not be read: %s (%d bytes)", event.problem, len(payload))
         now = time.monotonic()
-        opened: Opened | None = None
         with self.changed:
             notices = tuple(self.state.fold(event, now))
-            if self.phase != OPEN:
-                opened = self._advance(event)
+            notices += self._advance(event, now) if self._opening.phase != OPEN else self._follow(event, notices)
             for sink in self._sinks:
                 sink(event, notices, now)
             self._release_creates(now)
             if self._waiting:
                 self.changed.notify_all()
-        self.inbox.put(event, notices if opened is None else (*notices, opened), len(payload))
+        self.counters.received(event, len(payload))
+        self.inbox.put(event, notices, len(payload), now)
+        if self._fatal is not None and self._recovery is not None:
+            raise self._fatal  # reconnect at once: the service would close within seconds
 
-    def _advance(self, event: ev.ServerEvent) -> Opened | None:
-        # Under `changed`: session.created -> our session.update -> session.updated -> open.
-        if isinstance(event, ev.Error) and self.phase in (OPENING, CONFIGURING):
-            self._failure = self.state.last_error
-            self.network.close(1000, "", time.monotonic() + self._timeouts.close)
-            self.phase = ENDED
-            return None
-        if isinstance(event, ev.SessionCreated) and self.phase == OPENING:
-            if not self._configuration:
-                self.phase = OPEN
-                return Opened(event)
-            update = ev.SessionUpdate(event_id=self.next_id(), session=self._configuration)
-            self.state.commands.add(Command(update.type, update.event_id or ""))
-            self._outbox.put_now(Outgoing(codec.encode(update), update.type, update.event_id or ""))
-            self.phase = CONFIGURING
-        elif isinstance(event, ev.SessionUpdated) and self.phase == CONFIGURING:
-            self.phase = OPEN
-            return Opened(self.state.created or ev.SessionCreated())
-        return None
+    def _follow(self, event: ev.ServerEvent, notices: tuple[Notice, ...]) -> tuple[Notice, ...]:
+        # Under `changed`, while the session is open: what a reconnect will need.
+        if isinstance(event, ev.Error):
+            error = self.state.last_error
+            if error is not None and fatal(error) and self._fatal is None:
+                self._fatal, self._fatal_due = error, time.monotonic() + _FATAL_GRACE
+            return ()
+        if self._recovery is not None:
+            self._recovery.good_event()
+            self._history.note(event, notices)
+        if isinstance(event, (ev.InputAudioBufferCommitted, ev.InputAudioBufferCleared)):
+            self.counters.accepted()
+        return ()
+
+    def _advance(self, event: ev.ServerEvent, now: float) -> tuple[Notice, ...]:
+        # Under `changed`, while the session is being opened.
+        opening = self._opening
+        for answer in opening.step(event, self.state):
+            self._outbox.put_first(Outgoing(codec.encode(answer), answer.type, answer.event_id or ""))
+        if opening.refusal is not None:
+            self._failure = opening.refusal
+            self.network.close(1000, "", now + self._timeouts.close)
+        if opening.phase != OPEN:
+            return ()
+        self._opened_at = self._audio_at = now
+        dropped = self._outbox.release()
+        if self._lost is None:
+            return (Opened(self.state.created or ev.SessionCreated()),)
+        lost, self._lost = self._lost, None
+        self.counters.reconnects += 1
+        self.counters.audio_bytes_dropped += dropped
+        missing = self._history.not_in_text(restored=opening.restored_chars > 0)
+        return (
+            Reopened(
+                attrs.evolve(
+                    lost,
+                    dropped_audio_ms=lost.dropped_audio_ms + duration_ms(dropped, self._input_rate),
+                    restored_chars=opening.restored_chars,
+                    not_restored=missing,
+                    gap_s=now - self._lost_at,
+                )
+            ),
+        )
 
     def sent(self, items: list[Outgoing], now: float) -> None:
         """Note what left."""
+        if self.counters.sent(items):
+            self._audio_at = now
         if _log.isEnabledFor(logging.DEBUG):
             for item in items:
                 _log.debug("sent %s (%d bytes)", item.type, len(item.payload))
 
     def tick(self, now: float) -> float | None:
-        """Let time end what the service never ended."""
-        due = self.state.next_due()
-        if due is None or now < due:
+        """Do what time demands; returns when to look again."""
+        dues = [self.state.next_due(), self.reader.watch(now), self._tick_silence(now), self._tick_rotation(now)]
+        if self._fatal is not None:
+            if now >= self._fatal_due:
+                raise self._fatal
+            dues.append(self._fatal_due)
+        if dues[0] is not None and now >= dues[0]:
+            with self.changed:
+                notices = tuple(self.state.tick(now))
+                for sink in self._sinks:
+                    sink(None, notices, now)
+                self._release_creates(now)
+                self.changed.notify_all()
+                dues[0] = self.state.next_due()
+            if notices:
+                self.inbox.put(None, notices, 0, now)
+        return min((due for due in dues if due is not None), default=None)
+
+    def _tick_silence(self, now: float) -> float | None:
+        interval = self._keepalive.silence_interval
+        if interval is None or self._opening.phase != OPEN:
+            return None
+        if now >= self._audio_at + interval:
+            self._audio_at = now
+            quiet = silence(1000, self._input_rate)
+            event_id = self.next_id()
+            payload = codec.encode_audio_append(quiet, event_id)
+            self._outbox.put_now(Outgoing(payload, "input_audio_buffer.append", event_id, len(quiet)))
+        return self._audio_at + interval
+
+    def _tick_rotation(self, now: float) -> float | None:
+        policy = self._reconnect
+        if policy is None or policy.rotate_after is None or self._opening.phase != OPEN:
+            return None
+        due = self._opened_at + policy.rotate_after
+        if now < due:
             return due
+        state = self.state
+        quiet = not (state.responding or state.waiting or state.speaking or state.commands.waiting())
+        if quiet or now >= due + _ROTATION_PATIENCE:
+            self.network.rotate(now + self._timeouts.close)
+            return None
+        return now + 0.25
+
+    def ended(self, info: CloseInfo, *, planned: bool) -> Redial | None:
+        """The connection is over or never came about: go on with another one, or report the end."""
+        redial = self._try_again(info, planned=planned)
+        if redial is None:
+            self._end(info)
+        return redial
+
+    def _try_again(self, info: CloseInfo, *, planned: bool) -> Redial | None:
+        now = time.monotonic()
+        policy, recovery = self._reconnect, self._recovery
+        if policy is None or recovery is None or (info.who == "client" and not planned):
+            return None
         with self.changed:
-            notices = tuple(self.state.tick(now))
+            was_open = self._opening.phase == OPEN
+            if not was_open and self._lost is None:
+                return None  # the first connect: it fails at once, in the caller's hands
+            error = info.error or (None if planned else ConnectionFailed(str(info)))
+            delay = 0.0 if planned else recovery.next_delay(error)
+            if delay is None:
+                return None
+            notices: tuple[Notice, ...] = ()
+            if was_open:
+                notices = tuple(self._lose(info, now, policy))
+            text = self._history.as_text() if self._takes_text and policy.history_chars else ""
+            self._opening = Opening(self._configuration(), text, self.next_id)
+            self._fatal = None
+            about = Reconnecting(attempt=max(1, recovery.attempt), delay=delay, planned=planned, info=info, error=error)
+            notices += (Retrying(about),)
             for sink in self._sinks:
                 sink(None, notices, now)
-            self._release_creates(now)
             self.changed.notify_all()
-            due = self.state.next_due()
-        if notices:
-            self.inbox.put(None, notices, 0)
-        return due
+        _log.info("the connection is replaced (%s); next try in %.2f s", info, delay)
+        self.inbox.put(None, notices, 0, now)
+        return Redial(delay, self._dial)
 
-    def failed(self, error: RealtimeError) -> None:
-        """The dialling failed."""
-        self._outbox.end(lambda: ConnectionClosed("the session was never open"))
-        with self.changed:
-            self._failure = self._failure or error
-            self.info = CloseInfo(who="network", code=1006, error=error)
-            self.phase = ENDED
-            self.changed.notify_all()
-        self.inbox.end()
+    def _lose(self, info: CloseInfo, now: float, policy: Reconnect) -> list[Notice]:
+        # Under `changed`: account for what the old connection takes with it.
+        keep = int(policy.audio_buffer_ms * self._input_rate / 1000) * 2
+        unsent = [item for item in self.network.unsent() if not item.audio_bytes] + self._outbox.hold(keep)
+        error = closed_error(info)
+        responses, events, notices = self.state.lose(error, now)
+        heard = self.counters.unaccepted_ms() + self.counters.audio_ms(self.network.unsent())
+        self.counters.accepted()
+        events += [item.type for item in unsent if item.type not in events]
+        self._lost = Lost(audio_ms=heard, responses=tuple(responses), events=tuple(events))
+        self._lost_at = now
+        return [*notices, Interrupted(error)]
 
-    def ended(self, info: CloseInfo) -> None:
-        """The connection is over."""
-        left = self.network.unsent() + self._outbox.end(lambda: closed_error(self.info or info))
-        error = info.error
+    def _end(self, info: CloseInfo) -> None:
+        left = [*self.network.unsent(), *self._outbox.end(lambda: closed_error(self.info or info))]
         with self.changed:
+            was_open = self._opening.phase == OPEN or self._lost is not None
+            error = info.error
             last = self.state.last_error
             if last is not None and info.who != "client" and (error is None or type(error) is APIError):
                 error = last
             info = attrs.evolve(
                 info, error=error, unsent_events=len(left), unsent_audio_bytes=sum(item.audio_bytes for item in left)
             )
-            was_open = self.phase == OPEN
             if not was_open and self._failure is None:
-                self._failure = error if info.who != "client" or error is not None else closed_error(info)
+                self._failure = error if error is not None else closed_error(info)
+            notices = tuple(self.state.lose(closed_error(info), time.monotonic())[2]) if was_open else ()
             self.info = info
-            self.phase = ENDED
+            self._opening.phase = ENDED
             self.changed.notify_all()
+        self.counters.unsent(left)
         if was_open:
-            self.inbox.put(info, (), 0)
+            self.inbox.put(info, notices, 0, time.monotonic())
         self.inbox.end()
         _log.debug("%s", info)
+
+
+__all__ = ["DIALLING", "ENDED", "OPEN", "Connection", "ConnectionClosed", "Limits", "Sink"]

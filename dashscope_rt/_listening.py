@@ -11,19 +11,24 @@ from typing import TypeVar
 
 from . import events as ev
 from ._callbacks import Callback, Registry, key_of
+from ._recovery import Lost, Reconnecting
 from .errors import APIError, CloseInfo
 from .responses import FunctionCall, InputTranscript, Response
 
 _C = TypeVar("_C", bound=Callback)
 _Open = TypeVar("_Open", bound=Callable[[ev.SessionCreated], object])
 _Audio = TypeVar("_Audio", bound=Callable[[ev.ResponseAudioDelta], object])
-_Text = TypeVar("_Text", bound=Callable[[ev.ResponseTextDelta], object] | Callable[[ev.ResponseAudioTranscriptDelta], object])
+_Text = TypeVar(
+    "_Text", bound=Callable[[ev.ResponseTextDelta], object] | Callable[[ev.ResponseAudioTranscriptDelta], object]
+)
 _Transcript = TypeVar("_Transcript", bound=Callable[[InputTranscript], object])
 _Started = TypeVar("_Started", bound=Callable[[ev.InputAudioBufferSpeechStarted], object])
 _Stopped = TypeVar("_Stopped", bound=Callable[[ev.InputAudioBufferSpeechStopped], object])
 _Call = TypeVar("_Call", bound=Callable[[FunctionCall], object])
 _Done = TypeVar("_Done", bound=Callable[[Response], object])
 _Error = TypeVar("_Error", bound=Callable[[APIError], object])
+_Retrying = TypeVar("_Retrying", bound=Callable[[Reconnecting], object])
+_Reopened = TypeVar("_Reopened", bound=Callable[[Lost], object])
 _Close = TypeVar("_Close", bound=Callable[[CloseInfo], object])
 _Raised = TypeVar("_Raised", bound=Callable[[BaseException, str, object], object])
 
@@ -89,6 +94,14 @@ class Listening:
     def on_error(self, callback: _Error) -> _Error:
         """Called with an `APIError` (of its own class) for every ``error`` event; the session may well go on."""
         return self._registry.add("on_error", callback)
+
+    def on_reconnecting(self, callback: _Retrying) -> _Retrying:
+        """Called with `Reconnecting` before every try to replace a lost connection (``reconnect=``)."""
+        return self._registry.add("on_reconnecting", callback)
+
+    def on_reconnected(self, callback: _Reopened) -> _Reopened:
+        """Called with `Lost` when the session goes on over a new connection: what did not survive."""
+        return self._registry.add("on_reconnected", callback)
 
     def on_close(self, callback: _Close) -> _Close:
         """Called with `CloseInfo` when the session is over: last, and exactly once for each opening."""

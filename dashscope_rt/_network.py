@@ -17,14 +17,13 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from typing import Protocol
-
-import attrs
+from typing import NamedTuple, Protocol
 
 from ._frames import BINARY, CLOSE, PING, PONG, TEXT, close_frame, frame, read_close
 from ._outbox import Outbox, Outgoing
 from ._transport import Dialing, Transport
 from .errors import (
+    APIError,
     CloseInfo,
     ConnectionClosed,
     ConnectionFailed,
@@ -58,19 +57,33 @@ class Owner(Protocol):
     def may_read(self) -> bool:
         """False while what was read is not consumed: the socket is then left alone."""
 
-    def failed(self, error: RealtimeError) -> None:
-        """The dialling failed; nothing else is called after this."""
+    def ended(self, info: CloseInfo, *, planned: bool) -> Redial | None:
+        """The connection is over, or never came about. Returns how to go on; None: nothing else is called after this.
 
-    def ended(self, info: CloseInfo) -> None:
-        """The connection is over and the socket closed; nothing else is called after this."""
+        Args:
+            info: Who ended it and why.
+            planned: The end was asked for with `NetworkThread.rotate`.
+        """
 
 
-@attrs.define
+class Redial(NamedTuple):
+    """Try again after ``delay`` seconds with what ``dialing`` then gives."""
+
+    delay: float
+    dialing: Callable[[], Dialing]
+
+
 class _Ending:
-    code: int
-    reason: str
-    deadline: float
-    frame_sent: bool = False
+    """An orderly end that was asked for: what is queued, then a close frame, all until the deadline."""
+
+    __slots__ = ("code", "deadline", "final", "frame_sent", "reason")
+
+    def __init__(self, code: int, reason: str, deadline: float, *, final: bool) -> None:
+        self.code = code
+        self.reason = reason
+        self.deadline = deadline
+        self.final = final  # close(): nothing comes after; otherwise rotate(): the next connection does
+        self.frame_sent = False
 
 
 class NetworkThread:
@@ -132,9 +145,18 @@ class NetworkThread:
     def close(self, code: int, reason: str, deadline: float) -> None:
         """Ask for an orderly end: what is queued goes out, then a close frame; all of it until ``deadline``."""
         with self._lock:
+            if self._ending is None or not self._ending.final:
+                self._ending = _Ending(code, reason, deadline, final=True)
+            dialing = self._dialing
+        if self._transport is None:
+            dialing.abort()
+        self.wake()
+
+    def rotate(self, deadline: float) -> None:
+        """End this connection in order, to go on with another; `Owner.ended` is told that it was planned."""
+        with self._lock:
             if self._ending is None:
-                self._ending = _Ending(code, reason, deadline)
-        self._dialing.abort() if self._transport is None else None
+                self._ending = _Ending(1000, "", deadline, final=False)
         self.wake()
 
     def abort(self) -> None:
@@ -160,20 +182,68 @@ class NetworkThread:
 
     def _run(self) -> None:
         try:
-            try:
-                transport = self._dialing.run()
-            except RealtimeError as error:
-                self._owner.failed(error)
-                return
-            except Exception as error:  # noqa: BLE001 — whoever waits in connect() must hear of it
-                self._owner.failed(ConnectionFailed(f"connecting failed: {error!r}"))
-                return
-            self._transport = transport
-            info = self._serve(transport)
-            self._owner.ended(info)
+            info = self._connect_and_serve()
+            while (redial := self._owner.ended(info, planned=self._take_planned())) is not None:
+                if self._paused(redial.delay) and self._next_dialing(redial.dialing):
+                    info = self._connect_and_serve()
+                else:
+                    ending = self._ending
+                    info = CloseInfo(who="client", code=ending.code if ending else 1006)
         finally:
             self._wake_receiver.close()
             self._wake_sender.close()
+
+    def _connect_and_serve(self) -> CloseInfo:
+        self._info = None
+        self._out, self._out_items, self._control, self._pong_due = memoryview(b""), [], [], None
+        try:
+            transport = self._dialing.run()
+        except RealtimeError as error:
+            return self._lost(error)
+        except Exception as error:  # noqa: BLE001 — whoever waits in connect() must hear of it
+            return self._lost(ConnectionFailed(f"connecting failed: {error!r}"))
+        self._transport = transport
+        try:
+            return self._serve(transport)
+        finally:
+            self._transport = None
+
+    def _take_planned(self) -> bool:
+        with self._lock:
+            planned = self._ending is not None and not self._ending.final
+            if planned:
+                self._ending = None
+        return planned
+
+    def _paused(self, delay: float) -> bool:
+        """Wait before the next try; returns False as soon as the end is asked for."""
+        until = time.monotonic() + delay
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._wake_receiver, selectors.EVENT_READ)
+            while self._ending is None:
+                left = until - time.monotonic()
+                if left <= 0:
+                    return True
+                if selector.select(left):
+                    self._hush()
+        return False
+
+    def _next_dialing(self, make: Callable[[], Dialing]) -> bool:
+        """Prepare the next try, unless the end was asked for; a key that cannot be had is a failed try."""
+        try:
+            dialing = make()
+        except RealtimeError as error:
+            dialing = Dialing.failed(error)
+        except Exception as error:  # noqa: BLE001 — the user's function that gives the key
+            dialing = Dialing.failed(ConnectionFailed(f"the API key could not be had: {error!r}"))
+        with self._lock:
+            self._dialing = dialing
+            return self._ending is None
+
+    def _hush(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            self._wake_receiver.recv(4096)
+        self._awake = False  # before the outbox is looked at: a later put sends a new byte
 
     def _serve(self, transport: Transport) -> CloseInfo:
         selector = selectors.DefaultSelector()
@@ -214,9 +284,7 @@ class NetworkThread:
         ready = selector.select(self._patience(now, due, reading=reading))
         for key, events in ready:
             if key.fileobj is self._wake_receiver:
-                with contextlib.suppress(BlockingIOError):
-                    self._wake_receiver.recv(4096)
-                self._awake = False  # before the outbox is looked at: a later put sends a new byte
+                self._hush()
             elif reading and (events & selectors.EVENT_READ or transport.read_wants_write):
                 self._read(transport)
         if self._info is None:
@@ -322,6 +390,9 @@ class NetworkThread:
 
     def _broken(self, transport: Transport, error: RealtimeError) -> CloseInfo:
         """End it because the peer cannot be understood, telling it so if it listens."""
+        if isinstance(error, APIError):  # the service announced its own end; ours comes before its close frame
+            self._last_words(transport, 1000)
+            return CloseInfo(who="server", code=1006, reason=error.message, error=error)
         code = error.close_code if isinstance(error, ProtocolError) else 1011
         self._last_words(transport, code, type(error).__name__ if isinstance(error, MessageTooLarge) else str(error))
         return CloseInfo(who="client", code=code, reason=str(error), error=error)
@@ -336,7 +407,7 @@ class NetworkThread:
         ending = self._ending
         if ending is not None:  # an end was asked for, and this is one
             return CloseInfo(who="client", code=ending.code, reason=ending.reason)
-        return CloseInfo(who="network", code=1006, error=error)
+        return CloseInfo(who="server" if isinstance(error, APIError) else "network", code=1006, error=error)
 
     def unsent(self) -> list[Outgoing]:
         """Return events that were taken from the outbox but not wholly written; after the end only."""

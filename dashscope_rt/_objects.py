@@ -105,8 +105,7 @@ def _sum_plugins(one: Any, other: Any) -> Any:
     if isinstance(one, Mapping) and isinstance(other, Mapping):
         merged = {**one, **other}
         return {
-            key: _sum_plugins(one[key], other[key]) if key in one and key in other else merged[key]
-            for key in merged
+            key: _sum_plugins(one[key], other[key]) if key in one and key in other else merged[key] for key in merged
         }
     numbers = type(one) in (int, float) and type(other) in (int, float)
     return one + other if numbers else one if other is None else other
@@ -156,7 +155,7 @@ class Usage(WireObject):
     input_tokens_details: TokenDetails | None = None
     output_tokens_details: TokenDetails | None = None
     characters: int | None = None
-    plugins: Mapping[str, Any] | None = None
+    plugins: Mapping[str, Any] | None = attrs.field(default=None, repr=shown_as_names)
 
     def __add__(self, other: Usage) -> Usage:
         if not isinstance(other, Usage):
@@ -316,7 +315,7 @@ class SessionObject(WireObject):
     output_modalities: tuple[str, ...] | None = None
     voice: str | None = None
     audio: AudioObject | None = None
-    video: Mapping[str, Any] | None = None
+    video: Mapping[str, Any] | None = attrs.field(default=None, repr=shown_as_names)
     input_audio_format: str | None = None
     output_audio_format: str | None = None
     input_audio_transcription: TranscriptionObject | None = None
@@ -324,11 +323,9 @@ class SessionObject(WireObject):
     smooth_output: bool | None = None
     turn_detection: TurnDetectionObject | None = None
     enable_search: bool | None = None
-    search_options: Mapping[str, Any] | None = None
+    search_options: Mapping[str, Any] | None = attrs.field(default=None, repr=shown_as_names)
     tools: tuple[Mapping[str, Any], ...] | None = attrs.field(default=None, repr=shown_as_count)
-    tool_choice: Any = attrs.field(
-        default=None, repr=lambda value: value if isinstance(value, str) else shown_as_names(value)
-    )
+    tool_choice: Any = attrs.field(default=None, repr=lambda choice: repr(choice) if isinstance(choice, str) else "<…>")
     temperature: float | None = None
     top_p: float | None = None
     top_k: int | None = None
@@ -340,7 +337,7 @@ class SessionObject(WireObject):
     sample_rate: int | None = None
     translation: Mapping[str, Any] | None = attrs.field(default=None, repr=shown_as_names)
     enable_voice_clone: bool | None = None
-    voice_clone_options: Mapping[str, Any] | None = None
+    voice_clone_options: Mapping[str, Any] | None = attrs.field(default=None, repr=shown_as_names)
     mode: str | None = None
     language_type: str | None = None
     response_format: str | None = None

@@ -35,7 +35,7 @@ RATES = (8000, 16000, 24000, 48000)
 LAYOUTS: Mapping[str, int] = {"mono": 1, "raw_mic_array": 2, "foa_ambix": 4}
 
 
-@attrs.frozen(repr=False)
+@attrs.frozen(eq=False, repr=False)
 class AudioFormat(Part):
     """How audio is encoded. Samples of ``pcm`` are signed 16 bit little-endian.
 
@@ -74,7 +74,7 @@ class AudioFormat(Part):
             raise ValueError(f"AudioFormat.sample_rate must be 16000 with {channels} channels")
 
 
-@attrs.frozen(kw_only=True, repr=False)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class TurnDetection(Part):
     """What the kinds of turn detection have in common; use one of its subclasses.
 
@@ -96,7 +96,7 @@ class TurnDetection(Part):
     interrupt_response: bool | Unset | None = attrs.field(default=UNSET, validator=flag())
 
 
-@attrs.frozen(kw_only=True, repr=False)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class ServerVad(TurnDetection):
     """Turns end with silence: ``server_vad``, the default of every family but LiveTranslate 3.8.
 
@@ -108,24 +108,24 @@ class ServerVad(TurnDetection):
     idle_timeout_ms: int | Unset | None = attrs.field(default=UNSET, validator=whole(5000, 30000))
 
 
-@attrs.frozen(kw_only=True, repr=False)
 class SemanticVad(TurnDetection):
     """Turns end when what was said is complete: ``semantic_vad`` (3.5 and 3.8)."""
 
+    __slots__ = ()
     type: ClassVar[str] = "semantic_vad"
 
 
-@attrs.frozen(kw_only=True, repr=False)
 class SmartTurn(TurnDetection):
     """Turn detection of Qwen-Audio: ``smart_turn``. Source: Qwen-Audio, session.updated."""
 
+    __slots__ = ()
     type: ClassVar[str] = "smart_turn"
 
 
-@attrs.frozen(kw_only=True, repr=False)
 class SpeakerDetection(TurnDetection):
     """Turn detection of LiveTranslate 3.8 and its default: ``speaker_detection``; threshold fixed at 0.5."""
 
+    __slots__ = ()
     type: ClassVar[str] = "speaker_detection"
 
 
@@ -139,7 +139,7 @@ def as_corpus(value: Mapping[str, Any] | str | Unset | None) -> Mapping[str, Any
     return {"text": value} if isinstance(value, str) else copied(value)
 
 
-@attrs.frozen(kw_only=True, repr=False)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class Transcription(Part):
     """How the user's words are transcribed. Source: client events, session.update, input_audio_transcription.
 
@@ -157,7 +157,7 @@ class Transcription(Part):
     )
 
 
-@attrs.frozen(kw_only=True, repr=False)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class Translation(Part):
     """What to translate into. Source: LiveTranslate, session.update, translation.
 
@@ -178,9 +178,7 @@ class Translation(Part):
     def _phrases_fit(self, field: attrs.Attribute[Any], value: object) -> None:
         if value is UNSET or value is None:
             return
-        if not isinstance(value, Mapping) or not all(
-            isinstance(word, str) for pair in value.items() for word in pair
-        ):
+        if not isinstance(value, Mapping) or not all(isinstance(word, str) for pair in value.items() for word in pair):
             raise refuse(self, field, value, "a mapping of texts to texts")
         if len(value) > 1000:
             raise ValueError(f"Translation.phrases must have at most 1000 entries, not {len(value)}")

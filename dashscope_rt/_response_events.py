@@ -21,54 +21,67 @@ def decoded(event: Event, text: str) -> bytes:
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
-class ResponseCreated(ServerEvent):
+class ResponseEvent(ServerEvent):
+    """The base of the events about an answer as a whole."""
+
+    response: ResponseObject | None = None
+
+
+class ResponseCreated(ResponseEvent):
     """The model starts an answer: asked for, after a VAD turn, or by itself (idle timeout).
 
     Source: server events.
     """
 
+    __slots__ = ()
     type: ClassVar[str] = "response.created"
-    response: ResponseObject | None = None
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
-class ResponseDone(ServerEvent):
+class ResponseDone(ResponseEvent):
     """The answer is over, with its items and what it cost. After a cancel it may never come.
 
     Source: server events.
     """
 
+    __slots__ = ()
     type: ClassVar[str] = "response.done"
-    response: ResponseObject | None = None
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
-class ResponseCancelled(ServerEvent):
+class ResponseCancelled(ResponseEvent):
     """The answer was cancelled. Source: third-party clients; the documentation does not mention it."""
 
     type: ClassVar[str] = "response.cancelled"
-    response: ResponseObject | None = None
     response_id: str | None = None
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
-class ResponseOutputItemAdded(ServerEvent):
+class ResponseOutputItem(ServerEvent):
+    """The base of the events about an item of an answer.
+
+    Attributes:
+        response_id: The response.
+        output_index: The item's place in it.
+        item: The item.
+    """
+
+    response_id: str | None = None
+    output_index: int | None = None
+    item: Item | None = None
+
+
+class ResponseOutputItemAdded(ResponseOutputItem):
     """The answer gets an item: a message or a function call, still empty. Source: server events."""
 
+    __slots__ = ()
     type: ClassVar[str] = "response.output_item.added"
-    response_id: str | None = None
-    output_index: int | None = None
-    item: Item | None = None
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
-class ResponseOutputItemDone(ServerEvent):
+class ResponseOutputItemDone(ResponseOutputItem):
     """An item of the answer is complete. Source: server events."""
 
+    __slots__ = ()
     type: ClassVar[str] = "response.output_item.done"
-    response_id: str | None = None
-    output_index: int | None = None
-    item: Item | None = None
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -89,37 +102,42 @@ class ResponsePiece(ServerEvent):
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
-class ResponseContentPartAdded(ResponsePiece):
+class ResponseContentPart(ResponsePiece):
+    """The base of the events about a part as a whole."""
+
+    part: ContentPart | None = None
+
+
+class ResponseContentPartAdded(ResponseContentPart):
     """An item gets a part, audio or text, still empty. Source: server events."""
 
+    __slots__ = ()
     type: ClassVar[str] = "response.content_part.added"
-    part: ContentPart | None = None
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
-class ResponseContentPartDone(ResponsePiece):
+class ResponseContentPartDone(ResponseContentPart):
     """A part of an item is complete. Source: server events."""
 
+    __slots__ = ()
     type: ClassVar[str] = "response.content_part.done"
-    part: ContentPart | None = None
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
-class ResponseTextDelta(ResponsePiece):
-    """A piece of a written answer: append ``delta``. Source: server events, response.text.delta."""
+class ResponseWords(ResponsePiece):
+    """The base of the events that append words: ``delta`` is the piece to append."""
 
-    type: ClassVar[str] = "response.text.delta"
     delta: str | None = attrs.field(default=None, repr=shown_as_chars)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
-class ResponseTextText(ResponsePiece):
-    """The written translation so far: ``text`` stands, ``stash`` may change.
+class ResponsePreview(ResponsePiece):
+    """The base of the events that preview words, each replacing the one before (LiveTranslate).
 
-    Source: LiveTranslate server events.
+    Attributes:
+        text: The beginning that will not change any more.
+        stash: The end that may still change.
     """
 
-    type: ClassVar[str] = "response.text.text"
     text: str | None = attrs.field(default=None, repr=shown_as_chars)
     stash: str | None = attrs.field(default=None, repr=shown_as_chars)
 
@@ -127,6 +145,23 @@ class ResponseTextText(ResponsePiece):
     def preview(self) -> str:
         """Text and stash together."""
         return (self.text or "") + (self.stash or "")
+
+
+class ResponseTextDelta(ResponseWords):
+    """A piece of a written answer: append ``delta``. Source: server events, response.text.delta."""
+
+    __slots__ = ()
+    type: ClassVar[str] = "response.text.delta"
+
+
+class ResponseTextText(ResponsePreview):
+    """The written translation so far: ``text`` stands, ``stash`` may change.
+
+    Source: LiveTranslate server events.
+    """
+
+    __slots__ = ()
+    type: ClassVar[str] = "response.text.text"
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -137,29 +172,21 @@ class ResponseTextDone(ResponsePiece):
     text: str | None = attrs.field(default=None, repr=shown_as_chars)
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
-class ResponseAudioTranscriptDelta(ResponsePiece):
+class ResponseAudioTranscriptDelta(ResponseWords):
     """A piece of the words of a spoken answer: append ``delta``. Source: server events."""
 
+    __slots__ = ()
     type: ClassVar[str] = "response.audio_transcript.delta"
-    delta: str | None = attrs.field(default=None, repr=shown_as_chars)
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
-class ResponseAudioTranscriptText(ResponsePiece):
+class ResponseAudioTranscriptText(ResponsePreview):
     """The words of a spoken translation so far: ``text`` stands, ``stash`` may change.
 
     Source: LiveTranslate.
     """
 
+    __slots__ = ()
     type: ClassVar[str] = "response.audio_transcript.text"
-    text: str | None = attrs.field(default=None, repr=shown_as_chars)
-    stash: str | None = attrs.field(default=None, repr=shown_as_chars)
-
-    @property
-    def preview(self) -> str:
-        """Text and stash together."""
-        return (self.text or "") + (self.stash or "")
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -200,10 +227,10 @@ class ResponseAudioDelta(ResponsePiece):
         return audio
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
 class ResponseAudioDone(ResponsePiece):
     """All audio of a part was sent. Source: server events, response.audio.done."""
 
+    __slots__ = ()
     type: ClassVar[str] = "response.audio.done"
 
 

@@ -7,7 +7,6 @@ number.
 
 from __future__ import annotations
 
-import difflib
 import enum
 import math
 from collections.abc import Callable, Iterable, Mapping
@@ -227,14 +226,24 @@ def _copy(value: object) -> object:
 
 def nearest(name: str, names: Iterable[str]) -> str:
     """A hint for a misspelt name: "; did you mean …?", or all the names there are."""
+    import difflib  # only for a message: not worth loading with the package
+
     known = sorted(names)
     close = difflib.get_close_matches(name, known, n=1)
     return f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(known)}"
 
 
-@attrs.frozen(repr=False)
+@attrs.frozen(eq=False, repr=False)
 class Part:
-    """A configuration or a part of one; its ``repr`` shows what is set, without texts and secrets."""
+    """A configuration or a part of one, compared by its fields; its ``repr`` tells no texts and no secrets."""
+
+    def __eq__(self, other: object) -> bool:
+        if other.__class__ is not self.__class__:
+            return NotImplemented
+        fields = attrs.fields(self.__class__)
+        return all(getattr(self, field.name) == getattr(other, field.name) for field in fields if field.eq)
+
+    __hash__ = None  # type: ignore[assignment]  # the mappings inside cannot be hashed
 
     def __repr__(self) -> str:
         shown_fields = []

@@ -58,7 +58,7 @@ def _choice(value: Mapping[str, Any] | str | Unset | None) -> Any:
     return value if isinstance(value, str) else copied(value)
 
 
-@attrs.frozen(kw_only=True, repr=False)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class SessionConfig(Part):
     """A session's configuration, or a change of one. Every field is UNSET by default.
 
@@ -138,14 +138,10 @@ class SessionConfig(Part):
     turn_detection: TurnDetection | Mapping[str, Any] | Unset | None = attrs.field(
         default=UNSET,
         converter=turn_detection,
-        validator=instance_of(
-            "a ServerVad, SemanticVad, SmartTurn, SpeakerDetection or None", TurnDetection, Mapping
-        ),
+        validator=instance_of("a ServerVad, SemanticVad, SmartTurn, SpeakerDetection or None", TurnDetection, Mapping),
     )
     enable_search: bool | Unset | None = attrs.field(default=UNSET, validator=flag())
-    search_options: Mapping[str, Any] | Unset | None = attrs.field(
-        default=UNSET, converter=copied, validator=mapping()
-    )
+    search_options: Mapping[str, Any] | Unset | None = attrs.field(default=UNSET, converter=copied, validator=mapping())
     tools: tuple[FunctionTool | McpTool | Mapping[str, Any], ...] | Unset | None = attrs.field(
         default=UNSET, converter=tools, repr=tallied
     )
@@ -156,12 +152,8 @@ class SessionConfig(Part):
     max_tokens: int | Unset | None = attrs.field(default=UNSET, validator=whole(1, 65_536))
     repetition_penalty: float | Unset | None = attrs.field(default=UNSET, validator=number(0))
     presence_penalty: float | Unset | None = attrs.field(default=UNSET, validator=number(-2, 2))
-    seed: int | Unset | None = attrs.field(
-        default=UNSET, validator=whole(-1, 2**31 - 1, also="-1 means unset")
-    )
-    video_representation_compact: str | Unset | None = attrs.field(
-        default=UNSET, validator=one_of("none", "normal")
-    )
+    seed: int | Unset | None = attrs.field(default=UNSET, validator=whole(-1, 2**31 - 1, also="-1 means unset"))
+    video_representation_compact: str | Unset | None = attrs.field(default=UNSET, validator=one_of("none", "normal"))
     translation: Translation | Unset | None = attrs.field(
         default=UNSET,
         converter=translation,
@@ -174,9 +166,7 @@ class SessionConfig(Part):
     )
     mode: str | Unset | None = attrs.field(default=UNSET, validator=one_of("server_commit", "commit"))
     language_type: str | Unset | None = attrs.field(default=UNSET, validator=text())
-    response_format: str | Unset | None = attrs.field(
-        default=UNSET, validator=one_of("pcm", "wav", "mp3", "opus")
-    )
+    response_format: str | Unset | None = attrs.field(default=UNSET, validator=one_of("pcm", "wav", "mp3", "opus"))
     speech_rate: float | Unset | None = attrs.field(default=UNSET, validator=number(0.5, 2))
     pitch_rate: float | Unset | None = attrs.field(default=UNSET, validator=number(0.5, 2))
     volume: int | Unset | None = attrs.field(default=UNSET, validator=whole(0, 100))
@@ -184,9 +174,7 @@ class SessionConfig(Part):
     optimize_instructions: bool | Unset | None = attrs.field(default=UNSET, validator=flag())
     enable_tn: bool | Unset | None = attrs.field(default=UNSET, validator=flag())
     max_history_turns: int | Unset | None = attrs.field(default=UNSET, validator=whole(1, 50))
-    extra: Mapping[str, Any] = attrs.field(
-        factory=dict, converter=copied, validator=sent(mapping()), repr=named
-    )
+    extra: Mapping[str, Any] = attrs.field(factory=dict, converter=copied, validator=sent(mapping()), repr=named)
     spelling: frozenset[str] = attrs.field(default=frozenset(), converter=_paths, eq=False, repr=False)
 
     @modalities.validator
@@ -220,9 +208,7 @@ class SessionConfig(Part):
         labels = [item.server_label for item in value if isinstance(item, McpTool)]
         for label in labels:
             if labels.count(label) > 1:
-                raise ValueError(
-                    f"SessionConfig.{field.name} holds server_label {label!r} twice; it must be unique"
-                )
+                raise ValueError(f"SessionConfig.{field.name} holds server_label {label!r} twice; it must be unique")
 
     @tool_choice.validator
     def _choice_fits(self, field: attrs.Attribute[Any], value: object) -> None:
@@ -237,8 +223,7 @@ class SessionConfig(Part):
         frequency = value.get("frequency") if isinstance(value, Mapping) else None
         if frequency is not None and frequency not in ("never", "once", "always"):
             raise ValueError(
-                f"SessionConfig.{field.name}.frequency must be one of 'never', 'once', 'always', "
-                f"not {shown(frequency)}"
+                f"SessionConfig.{field.name}.frequency must be one of 'never', 'once', 'always', not {shown(frequency)}"
             )
 
     @classmethod
@@ -250,9 +235,7 @@ class SessionConfig(Part):
         """Return the fields that are set, by name; ``extra`` too when it holds anything."""
         values = {name: getattr(self, name) for name in _SETTABLE}
         return {
-            name: value
-            for name, value in values.items()
-            if value is not UNSET and not (name == "extra" and not value)
+            name: value for name, value in values.items() if value is not UNSET and not (name == "extra" and not value)
         }
 
 

@@ -289,7 +289,8 @@ def _read_translation(value: Any) -> tuple[Any, Any]:
 def _read_turn_detection(value: Any) -> tuple[Any, Any]:
     if value is None:
         return None, UNSET
-    kind = TURN_DETECTIONS.get(_split(value, ("type",), "turn_detection")[0].get("type", ""))
+    named = _split(value, ("type",), "turn_detection")[0].get("type")
+    kind = TURN_DETECTIONS.get(named) if isinstance(named, str) else None
     if kind is None:
         return value, UNSET
     known, unknown = _split(value, ("type", *_names(kind)), "turn_detection")

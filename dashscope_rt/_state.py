@@ -16,7 +16,8 @@ import attrs
 
 from . import events as ev
 from ._commands import Command, Commands
-from .errors import APIError, ServiceBusyError, classify
+from ._recovery import Lost, Reconnecting
+from .errors import APIError, RealtimeError, ServiceBusyError, classify
 from .responses import FunctionCall, InputTranscript, Response
 
 _IN_DOUBT = 15.0  # s until a response.create that nobody answered no longer holds back the next one
@@ -50,7 +51,28 @@ class Opened:
     event: ev.SessionCreated
 
 
-Notice = Done | Call | Failure | InputTranscript | Opened
+@attrs.frozen
+class Interrupted:
+    """The connection was lost: what was under way will get no answer. For turns, not for callbacks."""
+
+    error: RealtimeError
+
+
+@attrs.frozen
+class Retrying:
+    """A new connection is about to be tried."""
+
+    about: Reconnecting
+
+
+@attrs.frozen
+class Reopened:
+    """The session goes on over a new connection."""
+
+    lost: Lost
+
+
+Notice = Done | Call | Failure | InputTranscript | Opened | Interrupted | Retrying | Reopened
 
 
 @attrs.define
@@ -146,6 +168,29 @@ class SessionState:
                 if not round_.open and not round_.unacknowledged:
                     self._rounds.remove(round_)
                     self.follow_ups_wanted += bool(round_.accepted)
+
+    def lose(self, error: RealtimeError, now: float) -> tuple[list[Response], list[str], list[Notice]]:
+        """Let everything under way end, because the connection is gone.
+
+        Returns:
+            The responses that were cut off, the types of the client events nobody will answer, and the notices.
+        """
+        notices: list[Notice] = []
+        cut = list(self.active.values())
+        for response in cut:
+            self._finish(response.id, "cancelled", now, None, notices)
+        unanswered = self.commands.fail_all(error)
+        for create in [*self.waiting, *self.in_flight]:
+            if not create.command.settled:
+                create.command.fail(error)
+                unanswered.append(create.command.type)
+        self.waiting.clear()
+        self.in_flight.clear()
+        self._rounds.clear()
+        self._cancel_due.clear()
+        self.follow_ups_wanted = 0
+        self.speaking = False
+        return cut, list(dict.fromkeys(unanswered)), notices
 
     # ---- what the service does --------------------------------------------------------------------------------
 

@@ -28,7 +28,7 @@ from ._rules import (
 )
 
 
-@attrs.frozen(repr=False)
+@attrs.frozen(eq=False, repr=False)
 class FunctionTool(Part):
     """A function the model may call. Source: client events, session.update, tools.
 
@@ -57,7 +57,7 @@ _HEADERS_REFUSED = frozenset({
 })  # fmt: skip
 
 
-@attrs.frozen(repr=False)
+@attrs.frozen(eq=False, repr=False)
 class McpTool(Part):
     """An MCP server whose tools the service calls by itself (3.8).
 
@@ -87,9 +87,7 @@ class McpTool(Part):
         repr=named,
     )
     allowed_tools: tuple[str, ...] | Unset = attrs.field(default=UNSET, kw_only=True, converter=as_tuple)
-    require_approval: str | Unset = attrs.field(
-        default=UNSET, kw_only=True, validator=sent(one_of("always", "never"))
-    )
+    require_approval: str | Unset = attrs.field(default=UNSET, kw_only=True, validator=sent(one_of("always", "never")))
 
     @server_label.validator
     def _label_fits(self, field: attrs.Attribute[Any], value: object) -> None:

@@ -83,6 +83,14 @@ class Dialing:
         self._lock = threading.Lock()
         self._socket: socket.socket | None = None
         self._aborted = False
+        self._failure: RealtimeError | None = None
+
+    @classmethod
+    def failed(cls, error: RealtimeError) -> Dialing:
+        """Return an attempt that fails with ``error`` when it is run."""
+        dialing = cls(Endpoint(url="", api_key=Secret("")), 0.0, 0)
+        dialing._failure = error
+        return dialing
 
     def abort(self) -> None:
         """End the attempt from any thread; `run` then raises soon, and no connection appears later."""
@@ -99,6 +107,8 @@ class Dialing:
             ConnectionFailed: DNS, TCP, TLS, proxy, or no WebSocket on the other side.
             DeadlineExceeded: Out of time.
         """
+        if self._failure is not None:
+            raise self._failure
         parts = urlsplit(self._endpoint.url)
         host = parts.hostname or ""
         secure = parts.scheme == "wss"

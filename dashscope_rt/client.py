@@ -14,7 +14,7 @@ from ._callbacks import check_names
 from ._connection import Limits
 from ._transport import Endpoint, Secret
 from ._version import __version__
-from .config import Keepalive, SessionConfig, Timeouts
+from .config import Keepalive, Reconnect, SessionConfig, Timeouts
 from .errors import AuthenticationError
 from .images import Image
 from .models import lookup
@@ -103,6 +103,7 @@ class RealtimeClient:
         model: str = DEFAULT_MODEL,
         config: SessionConfig | None = None,
         *,
+        reconnect: Reconnect | bool = False,
         allow_unsupported: bool = False,
         **options: Any,
     ) -> RealtimeSession:
@@ -111,6 +112,8 @@ class RealtimeClient:
         Args:
             model: Name of the model; unknown names are taken for the family they look like.
             config: A `SessionConfig`, or
+            reconnect: What to do when the connection is lost: False ends the session, True goes on with the defaults of
+                `Reconnect`, or a policy of your own.
             allow_unsupported: Send also what this model is known not to take, and let the service decide.
             **options: the fields of `SessionConfig` (``voice=…``, ``turn_detection=None``, …) and callbacks
                 (``on_audio_delta=…``), registered before anything can be missed.
@@ -138,6 +141,7 @@ class RealtimeClient:
             timeouts=self.timeouts,
             keepalive=self.keepalive,
             limits=self.limits,
+            reconnect=Reconnect() if reconnect is True else reconnect or None,
             allow_unsupported=allow_unsupported,
         )
 

@@ -10,10 +10,9 @@ Spelling a configuration is in `_spelling`, which this module gives to the publi
 from __future__ import annotations
 
 import base64
-import json
 import threading
 from collections.abc import Callable, Mapping
-from typing import Any, NoReturn
+from typing import Any
 
 import attrs
 import cattrs
@@ -21,6 +20,20 @@ from cattrs.gen import make_dict_structure_fn, override
 
 from ._objects import Usage
 from ._spelling import config_from_wire, config_to_wire
+from ._strict import (
+    dump,
+    kind_of,
+    parse,
+    read_anything,
+    read_bytes,
+    read_flag,
+    read_list,
+    read_number,
+    read_object,
+    read_text,
+    read_text_or_whole,
+    read_whole,
+)
 from ._wire import WireObject
 from .events import (
     CLIENT_EVENTS,
@@ -44,110 +57,7 @@ __all__ = [
     "encode_raw",
 ]
 
-Reader = Callable[[dict[str, Any]], Any]
-
-
-# Text to JSON.
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON number")
-
-
-def _number(digits: str) -> float:
-    value = float(digits)
-    if value in (float("inf"), float("-inf")):
-        raise ValueError("a number is too large")
-    return value
-
-
-# Python's own reader takes NaN, Infinity and 1e999; JSON knows none of them, and they could not be sent again.
-_JSON = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_number)
-
-
-def _parse(text: str) -> Any:
-    """Parse JSON; a ValueError says what is wrong without quoting the text."""
-    try:
-        return _JSON.decode(text)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"not JSON: {error.msg} at character {error.pos}") from None
-    except RecursionError:
-        raise ValueError("not JSON this package reads: nested too deeply") from None
-    except ValueError as error:
-        number = "a number has too many digits" if "digits" in str(error) else str(error)
-        raise ValueError(f"not JSON: {number}") from None
-
-
-# JSON to values. A field of the wrong JSON type is refused, never converted: "5" is no number, 1 no bool.
-
-
-def _text(value: Any, _: Any = None) -> str | None:
-    if value is None or type(value) is str:
-        return value
-    raise TypeError(f"should be a text, not {_json_kind(value)}")
-
-
-def _whole(value: Any, _: Any = None) -> int | None:
-    if value is None or type(value) is int:
-        return value
-    if type(value) is float and value.is_integer():
-        return int(value)
-    raise TypeError(f"should be a whole number, not {_json_kind(value)}")
-
-
-def _any_number(value: Any, _: Any = None) -> float | None:
-    if value is None or type(value) is float or type(value) is int:
-        return value
-    raise TypeError(f"should be a number, not {_json_kind(value)}")
-
-
-def _flag(value: Any, _: Any = None) -> bool | None:
-    if value is None or type(value) is bool:
-        return value
-    raise TypeError(f"should be true or false, not {_json_kind(value)}")
-
-
-def _text_or_whole(value: Any, _: Any = None) -> str | int | None:
-    if value is None or type(value) is str or type(value) is int:
-        return value
-    raise TypeError(f"should be a text or a whole number, not {_json_kind(value)}")
-
-
-def _object(value: Any, _: Any = None) -> dict[str, Any] | None:
-    if value is None or type(value) is dict:
-        return value
-    raise TypeError(f"should be an object, not {_json_kind(value)}")
-
-
-def _anything(value: Any, _: Any = None) -> Any:
-    return value
-
-
-def _bytes(value: Any, _: Any = None) -> bytes:
-    if type(value) is not str:
-        raise TypeError(f"should be Base64 text, not {_json_kind(value)}")
-    try:
-        return base64.b64decode(value, validate=True)
-    except ValueError:
-        raise ValueError("should be Base64 text") from None
-
-
-def _list(value: Any, read: Callable[[Any], Any]) -> tuple[Any, ...]:
-    if type(value) is not list:
-        raise TypeError(f"should be a list, not {_json_kind(value)}")
-    return tuple([read(item) for item in value])
-
-
-def _json_kind(value: object) -> str:
-    kinds = {
-        str: "a text",
-        bool: "true or false",
-        int: "a number",
-        float: "a number",
-        list: "a list",
-        dict: "an object",
-    }
-    return "null" if value is None else kinds.get(type(value), type(value).__name__)
+Hook = Callable[[Any, Any], Any]
 
 
 class _Readers:
@@ -160,38 +70,38 @@ class _Readers:
     def __init__(self, *, detailed: bool) -> None:
         self._detailed = detailed
         self._converter = cattrs.Converter(detailed_validation=detailed, prefer_attrib_converters=False)
-        self._made: dict[type, Callable[[Any, Any], Any]] = {}
+        self._made: dict[type, Hook] = {}
         self._lock = threading.RLock()  # guards _made and the converter while a function is being written
         for annotation, hook in (
-            (str | None, _text),
-            (int | None, _whole),
-            (float | None, _any_number),
-            (bool | None, _flag),
-            (str | int | None, _text_or_whole),
-            (Mapping[str, Any] | None, _object),
-            (Any, _anything),
-            (str, _required(_text)),
-            (Mapping[str, Any], _required(_object)),
-            (bytes, _bytes),
+            (str | None, read_text),
+            (int | None, read_whole),
+            (float | None, read_number),
+            (bool | None, read_flag),
+            (str | int | None, read_text_or_whole),
+            (Mapping[str, Any] | None, read_object),
+            (Any, read_anything),
+            (str, _required(read_text)),
+            (Mapping[str, Any], _required(read_object)),
+            (bytes, read_bytes),
         ):
             self._register(annotation, hook)
         self._converter.register_structure_hook_factory(_is_list, self._list_hook)
         self._converter.register_structure_hook_factory(_is_object, self._object_hook)
 
-    def _register(self, annotation: Any, hook: Callable[[Any, Any], Any]) -> None:
+    def _register(self, annotation: Any, hook: Hook) -> None:
         if isinstance(annotation, type):  # cattrs looks its own hooks for plain classes up before any predicate
             self._converter.register_structure_hook(annotation, hook)
         else:
             self._converter.register_structure_hook_func(lambda kind: kind == annotation, hook)
 
-    def of(self, kind: type[Event]) -> Callable[[Any, Any], Any]:
+    def of(self, kind: type[Event]) -> Hook:
         """Return the function that makes one of these of a dict."""
         with self._lock:
             if kind not in self._made:
                 self._made[kind] = self._write(kind)
             return self._made[kind]
 
-    def _write(self, kind: type) -> Callable[[Any, Any], Any]:
+    def _write(self, kind: type) -> Hook:
         attrs.resolve_types(kind)
         return make_dict_structure_fn(
             kind,
@@ -200,7 +110,7 @@ class _Readers:
             raw=override(omit=True),  # what a frame calls "raw" is not our `raw`
         )
 
-    def _object_hook(self, annotation: Any) -> Callable[[Any, Any], Any]:
+    def _object_hook(self, annotation: Any) -> Hook:
         kind = _plain(annotation)
         read = self._write(kind)
 
@@ -208,14 +118,14 @@ class _Readers:
             if value is None:
                 return None
             if type(value) is not dict:
-                raise TypeError(f"should be an object, not {_json_kind(value)}")
+                raise TypeError(f"should be an object, not {kind_of(value)}")
             made = read(_plural(value) if kind is Usage else value, kind)
             object.__setattr__(made, "raw", value)  # nobody else has seen it yet
             return made
 
         return hook
 
-    def _list_hook(self, annotation: Any) -> Callable[[Any, Any], Any]:
+    def _list_hook(self, annotation: Any) -> Hook:
         inner = _plain(annotation).__args__[0]
         read = self._converter.get_structure_hook(inner)
         absent = None if _is_optional(annotation) else ()
@@ -226,12 +136,12 @@ class _Readers:
             return read(value, inner)
 
         def hook(value: Any, _: Any = None) -> Any:
-            return absent if value is None else _list(value, item)
+            return absent if value is None else read_list(value, item)
 
         return hook
 
 
-def _required(hook: Callable[[Any], Any]) -> Callable[[Any, Any], Any]:
+def _required(hook: Callable[[Any], Any]) -> Hook:
     def strict(value: Any, _: Any) -> Any:
         if value is None:
             raise TypeError("should not be null")
@@ -269,7 +179,7 @@ def _plural(usage: dict[str, Any]) -> dict[str, Any]:
     return usage
 
 
-_READERS: dict[str, tuple[type[ServerEvent], Callable[[Any, Any], Any]]] = {}  # filled as types turn up
+_KNOWN: dict[str, tuple[type[ServerEvent], Hook]] = {}  # filled as types turn up; a race writes the same thing twice
 _made: dict[bool, _Readers] = {}
 _making = threading.Lock()  # guards _made
 
@@ -315,21 +225,21 @@ def decode(data: bytes | str) -> ServerEvent:
     """
     text = data if isinstance(data, str) else str(data, "utf-8")
     try:
-        frame = _parse(text)
+        frame = parse(text)
     except ValueError as error:
         return MalformedEvent(type="", problem=str(error))
     if type(frame) is not dict:
-        return MalformedEvent(type="", problem=f"not an event: a JSON object is expected, not {_json_kind(frame)}")
+        return MalformedEvent(type="", problem=f"not an event: a JSON object is expected, not {kind_of(frame)}")
     name = frame.get("type")
     if type(name) is not str:
         return _untyped(frame, name)
-    known = _READERS.get(name)
+    known = _KNOWN.get(name)
     if known is None:
         kind = SERVER_EVENTS.get(name)
         if kind is None:
             event_id = frame.get("event_id")
             return UnknownEvent(type=name, event_id=event_id if type(event_id) is str else None, raw=frame)
-        known = _READERS[name] = (kind, _readers(detailed=False).of(kind))
+        known = _KNOWN[name] = (kind, _readers(detailed=False).of(kind))
     kind, read = known
     try:
         event: ServerEvent = read(frame, kind)
@@ -346,7 +256,7 @@ def _malformed(name: str, frame: dict[str, Any], problem: str) -> MalformedEvent
 
 def _untyped(frame: dict[str, Any], name: object) -> ServerEvent:
     if name is not None:
-        return _malformed("", frame, f"not an event: type should be a text, not {_json_kind(name)}")
+        return _malformed("", frame, f"not an event: type should be a text, not {kind_of(name)}")
     if "choices" not in frame:
         return _malformed("", frame, "not an event: it has no type")
     try:
@@ -360,9 +270,9 @@ def _choices(frame: dict[str, Any]) -> ChoicesEvent:
     content = choice.get("message", {}).get("content") or []
     if type(content) is str:
         content = [{"text": content}]
-    texts = [_required(_text)(part["text"], None) for part in content if part.get("text") is not None]
-    pieces = [_required(_text)(part["audio"]["data"], None) for part in content if part.get("audio") is not None]
-    reason = _text(choice.get("finish_reason"))
+    texts = [_required(read_text)(part["text"], None) for part in content if part.get("text") is not None]
+    pieces = [_required(read_text)(part["audio"]["data"], None) for part in content if part.get("audio") is not None]
+    reason = read_text(choice.get("finish_reason"))
     event_id = frame.get("event_id")
     return ChoicesEvent(
         event_id=event_id if type(event_id) is str else None,
@@ -386,11 +296,11 @@ def decode_client(data: bytes | str) -> ClientEvent:
             one sentence.
     """
     try:
-        frame = _parse(data if isinstance(data, str) else str(data, "utf-8"))
+        frame = parse(data if isinstance(data, str) else str(data, "utf-8"))
     except UnicodeDecodeError:
         raise ValueError("not an event: the frame is not UTF-8") from None
     if type(frame) is not dict:
-        raise ValueError(f"not an event: a JSON object is expected, not {_json_kind(frame)}")
+        raise ValueError(f"not an event: a JSON object is expected, not {kind_of(frame)}")
     name = frame.get("type")
     if type(name) is not str:
         raise ValueError("not an event: it has no type")
@@ -402,26 +312,6 @@ def decode_client(data: bytes | str) -> ClientEvent:
     except Exception:  # noqa: BLE001  # told apart below, with the field's name
         raise ValueError(f"{name}: {_problem(kind, frame)}") from None
     return event
-
-
-def _plain_json(value: object) -> Any:
-    """``json``'s question about a value it does not know."""
-    if isinstance(value, Mapping):
-        return dict(value)
-    raise TypeError(f"{type(value).__name__} is nothing JSON can say")
-
-
-def _dump(frame: Mapping[str, Any]) -> bytes:
-    """Compact UTF-8 JSON; a ValueError says what cannot be sent."""
-    try:
-        text = json.dumps(frame, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_plain_json)
-    except (TypeError, ValueError, RecursionError) as error:
-        reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)
-        raise ValueError(f"the event cannot be written as JSON: {reason}") from None
-    try:
-        return text.encode("utf-8")
-    except UnicodeEncodeError:  # a lone surrogate: JSON can say it, UTF-8 cannot
-        return json.dumps(frame, separators=(",", ":"), default=_plain_json).encode("ascii")
 
 
 def encode(event: ClientEvent) -> bytes:
@@ -439,7 +329,7 @@ def encode(event: ClientEvent) -> bytes:
         if value is not None and field.name != "event_id":
             is_bytes = isinstance(value, (bytes, bytearray, memoryview))
             frame[field.name] = base64.b64encode(value).decode("ascii") if is_bytes else value
-    return _dump(frame)
+    return dump(frame)
 
 
 def encode_raw(event: Mapping[str, Any]) -> bytes:
@@ -452,7 +342,7 @@ def encode_raw(event: Mapping[str, Any]) -> bytes:
         raise ValueError(f"an event must be a mapping, not a {type(event).__name__}")
     if not isinstance(event.get("type"), str) or not event["type"]:
         raise ValueError("an event must have a type that is a text, for example 'response.create'")
-    return _dump(event)
+    return dump(event)
 
 
 def encode_audio_append(pcm: bytes | bytearray | memoryview, event_id: str) -> bytes:
@@ -466,5 +356,5 @@ def encode_audio_append(pcm: bytes | bytearray | memoryview, event_id: str) -> b
         The same bytes as ``encode(InputAudioBufferAppend(audio=pcm, event_id=event_id))``.
     """
     audio = base64.b64encode(pcm)
-    name = event_id.encode("ascii") if event_id.isascii() and event_id.isidentifier() else _dump({"": event_id})[5:-2]
+    name = event_id.encode("ascii") if event_id.isascii() and event_id.isidentifier() else dump({"": event_id})[5:-2]
     return b'{"event_id":"%b","type":"input_audio_buffer.append","audio":"%b"}' % (name, audio)

@@ -8,13 +8,14 @@
     │       └── MalformedEvent   a frame that could not be read; .problem says why
     └── ClientEvent              one class for each type the client sends; audio and images are bytes
 
-Whatever a frame may lack is None. Times are in milliseconds, counted from the first audio of the session;
-texts and audio never appear in a ``repr``. "Source" names the page of the service's documentation: "client
-events" and "server events" are those of Qwen-Omni-Realtime, "ASR", "TTS", "LiveTranslate" and "Qwen-Audio"
-those of its siblings on the same path.
+Events with the same fields share a base, and one without fields of its own is a plain subclass: attrs has nothing to
+write for it, which keeps the import cheap. Whatever a frame may lack is None. Times are in milliseconds, counted from
+the first audio of the session; texts and audio never appear in a ``repr``. "Source" names the page of the service's
+documentation: "client events" and "server events" are those of Qwen-Omni-Realtime, "ASR", "TTS", "LiveTranslate" and
+"Qwen-Audio" those of its siblings on the same path.
 
-This module and those it gathers for the public (`_objects`, `_client_events`, `_response_events`, `_wire`)
-know nothing of the rest of the package.
+This module and those it gathers for the public (`_client_events`, `_conversation_events`, `_response_events`,
+`_objects`, `_wire`) know nothing of the rest of the package.
 """
 
 from __future__ import annotations
@@ -42,6 +43,23 @@ from ._client_events import (
     SessionFinish,
     SessionUpdate,
 )
+from ._conversation_events import (
+    ConversationItemAmbientAudioTranscriptionCompleted,
+    ConversationItemAmbientAudioTranscriptionDelta,
+    ConversationItemCreated,
+    ConversationItemDeleted,
+    ConversationItemInputAudioTranscriptionCompleted,
+    ConversationItemInputAudioTranscriptionDelta,
+    ConversationItemInputAudioTranscriptionFailed,
+    ConversationItemInputAudioTranscriptionText,
+    ConversationItemRetrieved,
+    TranscriptionCompleted,
+    TranscriptionPreview,
+    VoiceprintAudioList,
+    VoiceprintAudioListCompleted,
+    VoiceprintAudioListFailed,
+    VoiceprintAudioListInProgress,
+)
 from ._objects import (
     AudioFormatObject,
     AudioInputObject,
@@ -65,18 +83,23 @@ from ._response_events import (
     ResponseAudioTranscriptDone,
     ResponseAudioTranscriptText,
     ResponseCancelled,
+    ResponseContentPart,
     ResponseContentPartAdded,
     ResponseContentPartDone,
     ResponseCreated,
     ResponseDone,
+    ResponseEvent,
     ResponseFunctionCallArgumentsDelta,
     ResponseFunctionCallArgumentsDone,
+    ResponseOutputItem,
     ResponseOutputItemAdded,
     ResponseOutputItemDone,
     ResponsePiece,
+    ResponsePreview,
     ResponseTextDelta,
     ResponseTextDone,
     ResponseTextText,
+    ResponseWords,
     decoded,
 )
 from ._wire import Event, ServerEvent, shown_as_bytes, shown_as_chars
@@ -129,22 +152,28 @@ __all__ = [
     "ResponseAudioTranscriptText",
     "ResponseCancel",
     "ResponseCancelled",
+    "ResponseContentPart",
     "ResponseContentPartAdded",
     "ResponseContentPartDone",
     "ResponseCreate",
     "ResponseCreated",
     "ResponseDone",
+    "ResponseEvent",
     "ResponseFunctionCallArgumentsDelta",
     "ResponseFunctionCallArgumentsDone",
     "ResponseObject",
+    "ResponseOutputItem",
     "ResponseOutputItemAdded",
     "ResponseOutputItemDone",
     "ResponsePiece",
+    "ResponsePreview",
     "ResponseTextDelta",
     "ResponseTextDone",
     "ResponseTextText",
+    "ResponseWords",
     "ServerEvent",
     "SessionCreated",
+    "SessionEvent",
     "SessionFinish",
     "SessionFinished",
     "SessionObject",
@@ -152,11 +181,13 @@ __all__ = [
     "SessionUpdated",
     "StatusDetails",
     "TokenDetails",
+    "TranscriptionCompleted",
     "TranscriptionObject",
     "TranscriptionPreview",
     "TurnDetectionObject",
     "UnknownEvent",
     "Usage",
+    "VoiceprintAudioList",
     "VoiceprintAudioListCompleted",
     "VoiceprintAudioListFailed",
     "VoiceprintAudioListInProgress",
@@ -238,31 +269,36 @@ class Error(ServerEvent):
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
-class SessionCreated(ServerEvent):
+class SessionEvent(ServerEvent):
+    """The base of the events that carry the session."""
+
+    session: SessionObject | None = None
+
+
+class SessionCreated(SessionEvent):
     """The first event of every connection: the session with its defaults.
 
     Source: server events, session.created.
     """
 
+    __slots__ = ()
     type: ClassVar[str] = "session.created"
-    session: SessionObject | None = None
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
-class SessionUpdated(ServerEvent):
+class SessionUpdated(SessionEvent):
     """A ``session.update`` was taken: the whole configuration, changed fields included.
 
     Source: server events, session.updated.
     """
 
+    __slots__ = ()
     type: ClassVar[str] = "session.updated"
-    session: SessionObject | None = None
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
 class SessionFinished(ServerEvent):
     """Everything before ``session.finish`` is done. Source: ASR, TTS and LiveTranslate, session.finished."""
 
+    __slots__ = ()
     type: ClassVar[str] = "session.finished"
 
 
@@ -315,10 +351,10 @@ class InputAudioBufferCommitted(ServerEvent):
     previous_item_id: str | None = None
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
 class InputAudioBufferCleared(ServerEvent):
     """The buffer was emptied by ``input_audio_buffer.clear``. Source: server events."""
 
+    __slots__ = ()
     type: ClassVar[str] = "input_audio_buffer.cleared"
 
 
@@ -330,172 +366,11 @@ class InputTextBufferCommitted(ServerEvent):
     item_id: str | None = None
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
 class InputTextBufferCleared(ServerEvent):
     """The text buffer was emptied by ``input_text_buffer.clear``. Source: TTS server events."""
 
+    __slots__ = ()
     type: ClassVar[str] = "input_text_buffer.cleared"
-
-
-# The conversation.
-
-
-@attrs.frozen(kw_only=True, eq=False, repr=False)
-class ConversationItemCreated(ServerEvent):
-    """An item joined the conversation: the user's, the answer's, a function call or its output.
-
-    It also acknowledges ``conversation.item.create``. With semantic VAD it may come while the user still
-    speaks; only `InputAudioBufferCommitted` accepts the turn. Source: server events.
-
-    Attributes:
-        item: The item; a function call's arguments are still "".
-        previous_item_id: The item before it; on LiveTranslate it links a translation to its source.
-    """
-
-    type: ClassVar[str] = "conversation.item.created"
-    item: Item | None = None
-    previous_item_id: str | None = None
-
-
-@attrs.frozen(kw_only=True, eq=False, repr=False)
-class ConversationItemDeleted(ServerEvent):
-    """An item left the conversation. Source: Qwen-Audio server events."""
-
-    type: ClassVar[str] = "conversation.item.deleted"
-    item_id: str | None = None
-
-
-@attrs.frozen(kw_only=True, eq=False, repr=False)
-class ConversationItemRetrieved(ServerEvent):
-    """The item that ``conversation.item.retrieve`` asked for. Source: Qwen-Audio server events."""
-
-    type: ClassVar[str] = "conversation.item.retrieved"
-    item: Item | None = None
-
-
-@attrs.frozen(kw_only=True, eq=False, repr=False)
-class TranscriptionPreview(ServerEvent):
-    """What the user has said so far: the base of the four events that preview a transcript.
-
-    The previews of an item replace one another; the ``completed`` event has the final text.
-
-    Attributes:
-        item_id: The user item.
-        content_index: The part of the item.
-        text: The beginning that will not change any more.
-        stash: The end that may still change.
-        delta: A piece to append, in place of text and stash (LiveTranslate 3.8).
-        language: For example ``zh``.
-        emotion: For example ``neutral``; may be "".
-        obfuscation: Padding without meaning.
-    """
-
-    item_id: str | None = None
-    content_index: int | None = None
-    text: str | None = attrs.field(default=None, repr=shown_as_chars)
-    stash: str | None = attrs.field(default=None, repr=shown_as_chars)
-    delta: str | None = attrs.field(default=None, repr=shown_as_chars)
-    language: str | None = None
-    emotion: str | None = None
-    obfuscation: str | None = attrs.field(default=None, repr=shown_as_chars)
-
-    @property
-    def preview(self) -> str:
-        """Text and stash together; where the wire has neither, the delta."""
-        if self.text is None and self.stash is None:
-            return self.delta or ""
-        return (self.text or "") + (self.stash or "")
-
-
-@attrs.frozen(kw_only=True, eq=False, repr=False)
-class ConversationItemInputAudioTranscriptionDelta(TranscriptionPreview):
-    """The user's words so far.
-
-    Source: server events of Omni and Qwen-Audio; LiveTranslate 3.8 with ``delta``.
-    """
-
-    type: ClassVar[str] = "conversation.item.input_audio_transcription.delta"
-
-
-@attrs.frozen(kw_only=True, eq=False, repr=False)
-class ConversationItemInputAudioTranscriptionText(TranscriptionPreview):
-    """The user's words so far. Source: server events of ASR and LiveTranslate."""
-
-    type: ClassVar[str] = "conversation.item.input_audio_transcription.text"
-
-
-@attrs.frozen(kw_only=True, eq=False, repr=False)
-class ConversationItemInputAudioTranscriptionCompleted(ServerEvent):
-    """The user's words, final; may come any time after the item. Source: server events.
-
-    Attributes:
-        item_id: The user item.
-        content_index: The part of the item.
-        transcript: The words.
-        language: For example ``en`` (siblings).
-        emotion: For example ``neutral`` (siblings); may be "".
-    """
-
-    type: ClassVar[str] = "conversation.item.input_audio_transcription.completed"
-    item_id: str | None = None
-    content_index: int | None = None
-    transcript: str | None = attrs.field(default=None, repr=shown_as_chars)
-    language: str | None = None
-    emotion: str | None = None
-
-
-@attrs.frozen(kw_only=True, eq=False, repr=False)
-class ConversationItemInputAudioTranscriptionFailed(ServerEvent):
-    """The user's words could not be transcribed; the turn itself goes on. Source: server events."""
-
-    type: ClassVar[str] = "conversation.item.input_audio_transcription.failed"
-    item_id: str | None = None
-    content_index: int | None = None
-    error: ErrorDetail | None = None
-
-
-@attrs.frozen(kw_only=True, eq=False, repr=False)
-class ConversationItemAmbientAudioTranscriptionDelta(TranscriptionPreview):
-    """Words heard around the user, so far. Source: Qwen-Audio server events."""
-
-    type: ClassVar[str] = "conversation.item.ambient_audio_transcription.delta"
-
-
-@attrs.frozen(kw_only=True, eq=False, repr=False)
-class ConversationItemAmbientAudioTranscriptionCompleted(ServerEvent):
-    """Words heard around the user, final. Source: Qwen-Audio server events."""
-
-    type: ClassVar[str] = "conversation.item.ambient_audio_transcription.completed"
-    item_id: str | None = None
-    content_index: int | None = None
-    transcript: str | None = attrs.field(default=None, repr=shown_as_chars)
-    language: str | None = None
-    emotion: str | None = None
-
-
-@attrs.frozen(kw_only=True, eq=False, repr=False)
-class VoiceprintAudioListInProgress(ServerEvent):
-    """The voiceprint recordings of a session are being read. Source: Qwen-Audio server events."""
-
-    type: ClassVar[str] = "voiceprint_audio_list.in_progress"
-    item_id: str | None = None
-
-
-@attrs.frozen(kw_only=True, eq=False, repr=False)
-class VoiceprintAudioListCompleted(ServerEvent):
-    """The voiceprint recordings of a session were read. Source: Qwen-Audio server events."""
-
-    type: ClassVar[str] = "voiceprint_audio_list.completed"
-    item_id: str | None = None
-
-
-@attrs.frozen(kw_only=True, eq=False, repr=False)
-class VoiceprintAudioListFailed(ServerEvent):
-    """The voiceprint recordings of a session could not be read. Source: Qwen-Audio server events."""
-
-    type: ClassVar[str] = "voiceprint_audio_list.failed"
-    item_id: str | None = None
-    reason: str | None = None
 
 
 SERVER_EVENTS: Mapping[str, type[ServerEvent]] = {

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import Any
 
 import attrs
 
@@ -68,7 +69,7 @@ class Sampling:
     seed: int = -1
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class ModelInfo:
     """What one model takes. None among the limits means that no number is documented.
 
@@ -166,6 +167,9 @@ class ModelInfo:
     multichannel: bool = False
     video_compact: bool = False
     smooth_output: bool = False
+
+    def __repr__(self) -> str:
+        return f"<ModelInfo {self.name or '-'} of family {self.family}{'' if self.known else ', guessed'}>"
 
     @property
     def voices(self) -> tuple[str, ...]:
@@ -359,6 +363,10 @@ _GENERATIONS: Mapping[str, tuple[tuple[float, str], ...]] = {
     "tts": ((0.0, "tts"),),
     "audio": ((0.0, "qwen-audio"),),
 }
+# Models that take less than the rest of their family, by prefix.
+_NARROWER: Mapping[str, Mapping[str, Any]] = {
+    "qwen-tts": {"output_formats": ("pcm",), "output_rates": (24000,)},
+}
 _SNAPSHOT = re.compile(r"-(\d{4}-\d{2}-\d{2}|latest)$")
 _VERSION = re.compile(r"qwen-?(\d+(?:\.\d+)?)?")
 
@@ -377,13 +385,12 @@ def lookup(name: str) -> ModelInfo:
     """
     plain = name.strip().lower()
     family = MODELS.get(plain) or MODELS.get(_SNAPSHOT.sub("", plain))
-    if family is not None:
-        return attrs.evolve(FAMILIES[family], name=name, known=True)
-    fits = [row for row in _PREFIXES if plain.startswith(row[0])]
-    if fits:
-        _, family, known = max(fits, key=lambda row: len(row[0]))
-        return attrs.evolve(FAMILIES[family], name=name, known=known)
-    return attrs.evolve(FAMILIES[_guess(plain)], name=name, known=False)
+    known = family is not None
+    if family is None:
+        fits = [row for row in _PREFIXES if plain.startswith(row[0])]
+        _, family, known = max(fits, key=lambda row: len(row[0]), default=("", _guess(plain), False))
+    narrower = next((less for prefix, less in _NARROWER.items() if plain.startswith(prefix)), {})
+    return attrs.evolve(FAMILIES[family], name=name, known=known, **narrower)
 
 
 def _guess(plain: str) -> str:

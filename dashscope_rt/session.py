@@ -24,10 +24,11 @@ from . import events as ev
 from ._asking import TurnTaking
 from ._callbacks import Callback
 from ._connection import ENDED, OPEN, Connection, Limits
+from ._stats import Stats
 from ._listening import Listening
 from ._transport import Endpoint
 from .audio.wav import is_wav
-from .config import UNSET, Keepalive, SessionConfig, Timeouts
+from .config import UNSET, Keepalive, Reconnect, SessionConfig, Timeouts
 from .errors import (
     APIError,
     CloseInfo,
@@ -66,6 +67,7 @@ class RealtimeSession(Listening):
         timeouts: Timeouts,
         keepalive: Keepalive,
         limits: Limits,
+        reconnect: Reconnect | None = None,
         allow_unsupported: bool = False,
     ) -> None:
         super().__init__(callbacks)
@@ -74,6 +76,7 @@ class RealtimeSession(Listening):
         self._allow_unsupported = allow_unsupported
         self._keepalive = keepalive
         self._limits = limits
+        self._reconnect = reconnect
         self._connection: Connection | None = None
         self._pid = 0
         self._turns = TurnTaking(self)
@@ -97,13 +100,15 @@ class RealtimeSession(Listening):
         if self._connection is not None and self._pid == os.getpid() and self._connection.info is None:
             raise RuntimeError("the session is open already; close() it first, or make a second session")
         connection = Connection(
-            self._endpoint(),
-            configuration=self._first_update(),
-            audio_rate=self._configured_rate("output") or self.model.default_output_rate,
+            self._endpoint,
+            configuration=self._first_update,
+            audio_rates=(self.input_rate, self._configured_rate("output") or self.model.default_output_rate),
+            takes_text=self.model.text_input,
             registry=self._registry,
             timeouts=self.timeouts,
             keepalive=self._keepalive,
             limits=self._limits,
+            reconnect=self._reconnect,
         )
         self._connection, self._pid = connection, os.getpid()
         connection.open()
@@ -191,9 +196,10 @@ class RealtimeSession(Listening):
         return self._config.turn_detection is not None
 
     @property
-    def callback_errors(self) -> int:
-        """How many callbacks raised since the session was opened."""
-        return self._connection.reader.callback_errors if self._connection is not None else 0
+    def stats(self) -> Stats:
+        """What went where since the session was opened: `Stats`, a snapshot."""
+        connection = self._connection
+        return connection.stats() if connection is not None else Stats()
 
     # ---- sending ----------------------------------------------------------------------------------------------
 
@@ -227,13 +233,14 @@ class RealtimeSession(Listening):
             event_id = connection.put_audio(view[start : start + _APPEND_LIMIT])
         return event_id
 
-    def append_image(self, image: Image) -> str:
+    def append_image(self, image: Image, *, newest_only: bool = False) -> str:
         """Send a picture or a video frame. Source: client events, input_image_buffer.append.
 
         It is looked at together with the audio of the same turn, which must come first.
 
         Args:
             image: JPEG bytes, or the path of a JPEG file; about one per second at the most.
+            newest_only: For video: a picture that has not left yet makes room for this one (``stats.frames_replaced``).
 
         Raises:
             UnsupportedByModel: This model takes no pictures.
@@ -245,7 +252,7 @@ class RealtimeSession(Listening):
         event = ev.InputImageBufferAppend(
             event_id=connection.next_id(), image=read_jpeg(image, self.model.max_image_base64_bytes)
         )
-        return connection.send(event)
+        return connection.send(event, newest_only=newest_only)
 
     def commit(self) -> str:
         """End the user's turn (manual mode). Source: client events, input_audio_buffer.commit.
@@ -364,12 +371,12 @@ class RealtimeSession(Listening):
 
         Raises:
             UnsupportedByModel: Omni has no session.finish: just close.
-            DeadlineExceeded: ``session.finished`` did not come in time (None takes ``Timeouts.turn``).
+            DeadlineExceeded: ``session.finished`` did not come in time (None takes ``Timeouts.finish``).
         """
         if not self.model.session_finish and not self._allow_unsupported:
             raise UnsupportedByModel(f"{self.model.name} has no session.finish; close() the session")
         connection = self._open_connection()
-        deadline = time.monotonic() + (self.timeouts.turn if timeout is None else timeout)
+        deadline = time.monotonic() + (self.timeouts.finish if timeout is None else timeout)
         connection.send(ev.SessionFinish(event_id=connection.next_id()))
         connection.wait_until(lambda: connection.state.finished, deadline, "session.finished")
 
@@ -431,7 +438,7 @@ class RealtimeSession(Listening):
 
         Raises:
             APIError: The service refused it.
-            DeadlineExceeded: No acknowledgement came in time (None takes ``Timeouts.turn``).
+            DeadlineExceeded: No acknowledgement came in time (None takes ``Timeouts.acknowledge``).
             ConnectionClosed: The session ended first.
         """
         connection = self._open_connection()
@@ -441,7 +448,7 @@ class RealtimeSession(Listening):
             if error is not None:
                 raise error
             return
-        deadline = time.monotonic() + (self.timeouts.turn if timeout is None else timeout)
+        deadline = time.monotonic() + (self.timeouts.acknowledge if timeout is None else timeout)
         connection.wait_until(lambda: command.settled, deadline, f"the answer to {command.type}")
         if command.error is not None:
             raise command.error

@@ -15,7 +15,7 @@ import attrs
 from . import events as ev
 from ._connection import Connection
 from ._display import as_html, as_text
-from ._state import Done, Failure, Notice
+from ._state import Done, Failure, Interrupted, Notice
 from .audio.wav import write_wav
 from .errors import APIError, ConnectionClosed, DeadlineExceeded, RealtimeError, ServiceBusyError, WaitInCallbackError
 from .responses import FunctionCall, InputTranscript, Response
@@ -293,6 +293,8 @@ class Turn:
             self._pieces.append(Piece(kind="input_transcript", text=notice.text, event=notice.event))
             if notice.final:
                 self._transcribed_at = now
+        elif isinstance(notice, Interrupted):
+            self._end(now, notice.error)
         elif isinstance(notice, Failure):
             rejected = self._vad and "semantic turn detection" in notice.error.message
             if rejected or isinstance(notice.error, ServiceBusyError):

@@ -81,7 +81,9 @@ class Line:
         assert second & 0x80, "a client must mask its frames"
         mask = self._take(4)
         data = self._take(size)
-        return first & 0x0F, bytes(byte ^ mask[at % 4] for at, byte in enumerate(data))
+        pattern = (mask * (size // 4 + 1))[:size]
+        plain = int.from_bytes(data, "big") ^ int.from_bytes(pattern, "big")
+        return first & 0x0F, plain.to_bytes(size, "big")
 
     def read_event(self, wanted: str | None = None) -> dict[str, Any]:
         """Read until a client event (of the wanted type) comes; pings are answered."""
@@ -97,6 +99,22 @@ class Line:
                 if wanted in (None, event["type"]):
                     return event
 
+    def send_at_once(self, *events: dict[str, Any], then: bytes = b"") -> None:
+        """Send several events, and raw bytes after them, in one write."""
+        self.sock.sendall(b"".join(server_frame(1, json.dumps(event).encode()) for event in events) + then)
+
+    def read_close(self) -> tuple[int, str]:
+        """Read until the client's close frame comes; gives its code and reason."""
+        while True:
+            opcode, payload = self.read_frame()
+            if opcode == 8:
+                return struct.unpack_from("!H", payload)[0], payload[2:].decode()
+
+    def reset(self) -> None:
+        """End the connection with a TCP reset."""
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.sock.close()
+
     def drain(self) -> None:
         """Read until the client is gone; answers its close frame."""
         with contextlib.suppress(ConnectionError, OSError):
@@ -105,6 +123,11 @@ class Line:
                 if opcode == 8:
                     self.send_frame(8, payload)
                     return
+
+
+def close_payload(code: int, reason: str = "") -> bytes:
+    """A close frame's payload; the reason may be longer than the protocol allows, as DashScope's are."""
+    return struct.pack("!H", code) + reason.encode()
 
 
 def server_frame(opcode: int, payload: bytes, fin: bool = True) -> bytes:

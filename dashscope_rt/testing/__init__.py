@@ -1,4 +1,4 @@
-"""The realtime service on this machine, for tests, demonstrations and work without a key: it listens, and no model answers.
+"""The realtime service on this machine, for tests, demonstrations and work without a key. No model is running.
 
     from dashscope_rt.testing import Answer, Emulator, Heard
 

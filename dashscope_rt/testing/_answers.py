@@ -101,7 +101,8 @@ class Answer:
         reject_semantic: Under semantic VAD this turn is not accepted.
         hold_after_ms: Stop after so much audio (text: 50 ms a piece), until cancelled, interrupted or released by
             `Emulator.release`.
-        error: An ``error`` event's ``error`` object, sent after ``hold_after_ms`` or the whole answer in place of its end.
+        error: The ``error`` object of an ``error`` event, sent after ``hold_after_ms`` or the whole answer in place of
+            what would follow.
         close: Code and reason with which the connection ends there.
     """
 

@@ -1,13 +1,14 @@
-"""A throw-away certificate for 127.0.0.1 and localhost, signed by a throw-away authority, with nothing but the standard library.
+"""A throw-away certificate for 127.0.0.1 and localhost and the authority that signs it, from the standard library.
 
-Elliptic curve P-256 and DER by hand: slow (some ten milliseconds) and not safe against somebody who measures the time it
-takes, which does not matter for keys that live as long as a test. Sources: RFC 5280 (certificates), RFC 5915 (keys), SEC 1.
+Elliptic curve P-256 and DER by hand: slow (some ten milliseconds) and not safe against somebody who measures how long
+it takes, which does not matter for keys that live as long as a test. Sources: RFC 5280 (certificates), RFC 5915 (keys),
+SEC 1.
 """
 
 from __future__ import annotations
 
 import base64
-import datetime
+import datetime as dt
 import hashlib
 import ipaddress
 import secrets
@@ -103,6 +104,7 @@ def _add(one: _Point | None, two: _Point | None) -> _Point | None:
 
 
 def _times(factor: int, point: _Point) -> _Point:
+    # The factor is never 0 and below the order, so that the sum never is the point at infinity that None stands for.
     result: _Point | None = None
     step: _Point | None = point
     while factor:
@@ -110,13 +112,12 @@ def _times(factor: int, point: _Point) -> _Point:
             result = _add(result, step)
         step = _add(step, step)
         factor >>= 1
-    assert result is not None
-    return result
+    return result or point
 
 
 def _certificate(subject: str, key: _Key, issuer: str, signer: _Key, *extensions: bytes) -> bytes:
-    now = datetime.datetime.now(datetime.timezone.utc)
-    ends = (now - datetime.timedelta(days=1), now + datetime.timedelta(days=_VALID_DAYS))
+    now = dt.datetime.now(dt.timezone.utc)
+    ends = (now - dt.timedelta(days=1), now + dt.timedelta(days=_VALID_DAYS))
     body = _seq(
         _der(0xA0, _integer(2)),
         _integer(secrets.randbits(127) | 1),

@@ -1,11 +1,11 @@
 """One client's connection. Its thread owns the socket both ways and drives the session; nobody else touches either.
 
-    socket -> _Plain/_Tls -> websockets' ServerProtocol -> message -> Session
-    socket <- _Plain/_Tls <- websockets' ServerProtocol <- frame   <- outbox
+    socket -> layer (TLS) -> protocol -> frames -> message -> Session
+    socket <- layer (TLS) <- protocol <- frames <- event   <- Session
 
 One thread and non-blocking reads and writes, because two threads on one TLS connection are a data race, and because a
-client that has stopped reading must not keep anybody waiting: what it does not take stays in ``_outgoing``, and the session
-is not driven on while much is left there.
+client that has stopped reading must not keep anybody waiting: what it does not take stays in ``_outgoing``, and the
+session is not driven on while much is left there.
 """
 
 from __future__ import annotations
@@ -21,21 +21,18 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from websockets.datastructures import Headers
 from websockets.frames import CloseCode, Frame, Opcode
-from websockets.http11 import Request, Response
+from websockets.http11 import Request
 from websockets.protocol import State
-from websockets.server import ServerProtocol
 
-from ._answers import Answer
+from ._answers import Answer, Answers
 from ._context import Ending
-from ._handshake import SERVER, judge, split_query, workspace_of
-from ._hooks import Hooks, Raw, Reply
-from ._records import Handshake
-from ._responses import Question
+from ._handshake import SERVER, SWITCHING, describe, judge, response_of
+from ._hooks import Hooks, Raw
+from ._inputs import Question
+from ._layers import Plain, Protocol, Tls
 from ._session import Session
 from ._wire import Event
 
@@ -43,9 +40,6 @@ if TYPE_CHECKING:
     from .emulator import Emulator
 
 logger = logging.getLogger("dashscope_rt.testing")
-# websockets prints request headers, and so API keys, when this is at DEBUG.
-_silent = logging.getLogger("dashscope_rt.testing.websockets")
-_silent.setLevel(logging.WARNING)
 
 _READ = 65536
 _HIGH_WATER = 262_144  # bytes not taken by the client, above which no more is made for it
@@ -53,64 +47,6 @@ _CLOSE_S = 2.0  # for the client to answer our close frame, or to hang up after 
 _GOING_AWAY_S = 1.0  # the same when the emulator is closed
 _NEVER_SENT = frozenset({1006, 1015})
 _REASON_LIMIT = 123
-
-
-class _Plain:
-    """No TLS."""
-
-    def feed(self, data: bytes) -> bytes:
-        return data
-
-    def seal(self, data: bytes) -> bytes:
-        return data
-
-    def pending(self) -> bytes:
-        return b""
-
-    def finish(self) -> None:
-        pass
-
-
-class _Tls:
-    """TLS between memory buffers, so that the socket stays ours."""
-
-    def __init__(self, context: ssl.SSLContext) -> None:
-        self._into, self._out = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self._object = context.wrap_bio(self._into, self._out, server_side=True)
-        self._ready = False
-
-    def feed(self, data: bytes) -> bytes:
-        self._into.write(data)
-        found = bytearray()
-        with contextlib.suppress(ssl.SSLWantReadError, ssl.SSLZeroReturnError):
-            if not self._ready:
-                self._object.do_handshake()
-                self._ready = True
-            while piece := self._object.read(_READ):
-                found += piece
-        return bytes(found)
-
-    def seal(self, data: bytes) -> bytes:
-        self._object.write(data)
-        return self.pending()
-
-    def pending(self) -> bytes:
-        return self._out.read()
-
-    def finish(self) -> None:
-        if self._ready:
-            with contextlib.suppress(ssl.SSLError):
-                self._object.unwrap()
-
-
-class _Protocol(ServerProtocol):
-    """Every frame passes `send_frame`: events, pongs, and both kinds of close frame."""
-
-    passes: Callable[[Frame], bool] = staticmethod(lambda frame: True)
-
-    def send_frame(self, frame: Frame) -> None:
-        if self.passes(frame):
-            super().send_frame(frame)
 
 
 class Connection:
@@ -129,10 +65,10 @@ class Connection:
         self.drip: tuple[int, float] | None = None  # at most so many bytes at a time, with so many seconds between
         self._owner = owner
         self._socket = sock
-        self._layer: _Plain | _Tls = _Plain() if owner.tls_context is None else _Tls(owner.tls_context)
-        self._protocol = _Protocol(max_size=owner.variants.max_message_bytes, logger=_silent)
-        self._protocol.passes = lambda frame: self.hooks.framing(self, frame)
+        self._layer = Plain() if owner.tls_context is None else Tls(owner.tls_context)
+        self._protocol = Protocol(owner.variants.max_message_bytes, lambda frame: self.hooks.framing(self, frame))
         self._session: Session | None = None
+        self._answers: Answers | None = None
         self._outgoing = bytearray()
         self._fragments: list[bytes] = []
         self._fragments_text = True
@@ -188,8 +124,7 @@ class Connection:
                 self.write_raw(item.data)
             elif not self._ended and self._protocol.state is State.OPEN:
                 self._owner.records.add_sent(self.number, item)
-                text = json.dumps(item, ensure_ascii=False, separators=(",", ":"))
-                self._protocol.send_text(text.encode("utf-8", "surrogatepass"))
+                self._protocol.send_text(_encode(item))
 
     def write_raw(self, data: bytes) -> None:
         """Put bytes on the connection behind what was sent before, inside TLS if there is TLS."""
@@ -348,33 +283,27 @@ class Connection:
     # Handshake
 
     def _answer_request(self, request: Request) -> None:
-        headers = {name.lower(): value for name, value in request.headers.raw_items()}
-        path, query = split_query(request.path)
-        workspaces = workspace_of(headers)
-        handshake = Handshake(
-            self.number, time.monotonic(), path, query, headers,
-            model=query.get("model"), workspace=workspaces[0] or workspaces[1],
-        )  # fmt: skip
-        self._owner.records.open(handshake)
-        reply = judge(request.path, headers, self._owner.api_keys, self._owner.variants)
+        owner = self._owner
+        handshake = describe(self.number, request)
+        owner.records.open(handshake)
+        reply = judge(request.path, handshake.headers, owner.api_keys, owner.variants)
         decided = self.hooks.replying(self, handshake, reply)
         if decided is None:
             return
-        response = (
-            self._protocol.accept(request) if decided.status == HTTPStatus.SWITCHING_PROTOCOLS else _refusal(decided)
-        )
+        response = self._protocol.accept(request) if decided.status == SWITCHING else response_of(decided)
+        owner.records.change(self.number, status=response.status_code)
         response.headers["Server"] = SERVER
         for name, value in decided.headers.items():
             response.headers[name] = value
-        self._owner.records.change(self.number, status=response.status_code)
         self._protocol.send_response(response)
-        if response.status_code != HTTPStatus.SWITCHING_PROTOCOLS:
+        if response.status_code != SWITCHING:
             logger.info("Connection %d was refused with %d", self.number, response.status_code)
             self._expire_in(_CLOSE_S)
             return
         now = time.monotonic()
-        self._session = self._owner.new_session(self.number, query["model"] if "model" in query else "", now)
-        interval = self._owner.variants.ping_interval_s
+        self._answers = owner.new_answers()
+        self._session = owner.new_session(self.number, handshake.model or "", self._answers, now)
+        interval = owner.variants.ping_interval_s
         self._next_ping = None if interval is None else now + interval
         self._session.open(now)
         self._drain()
@@ -394,17 +323,15 @@ class Connection:
                 self._fragments = []
 
     def _take_message(self, data: bytes) -> None:
-        message: str | bytes | None = data
-        if self._fragments_text:
-            try:
-                message = data.decode()
-            except UnicodeDecodeError as exc:
-                self._protocol.fail(CloseCode.INVALID_DATA, f"{exc.reason} at position {exc.start}")
-                return
-        message = self.hooks.receiving(self, message if message is not None else data)
-        if message is None or self._session is None:
+        try:
+            message = data.decode() if self._fragments_text else data
+        except UnicodeDecodeError as exc:
+            self._protocol.fail(CloseCode.INVALID_DATA, f"{exc.reason} at position {exc.start}")
             return
-        self._owner.records.add_received(self.number, self._session.receive(message, time.monotonic()))
+        changed = self.hooks.receiving(self, message)
+        if changed is None or self._session is None:
+            return
+        self._owner.records.add_received(self.number, self._session.receive(changed, time.monotonic()))
         self._drain()
 
     def _client_closed(self) -> None:
@@ -429,15 +356,15 @@ class Connection:
             self._asked = question
             self._threads = [thread for thread in self._threads if thread.is_alive()]
             name = f"dashscope-emulator-{self.number}-answer"
-            thread = threading.Thread(target=self._ask, args=(question,), name=name, daemon=True)
+            thread = threading.Thread(target=self._ask, args=(question, self._answers), name=name, daemon=True)
             self._threads.append(thread)
             thread.start()
 
-    def _ask(self, question: Question) -> None:
+    def _ask(self, question: Question, answers: Answers) -> None:
         # On a thread of its own: the callable belongs to the user and may wait for anything.
         answer: Answer | None = None
         try:
-            answer = self._owner.answers(self.number).ask(question.heard)
+            answer = answers.ask(question.heard)
         except Exception as exc:
             logger.exception("The answer callable failed on connection %d", self.number)
             self._owner.records.fail(exc)
@@ -502,14 +429,9 @@ class Connection:
                 self._socket.shutdown(socket.SHUT_WR)
 
 
-def _refusal(reply: Reply) -> Response:
-    body = reply.body.encode()
+def _encode(event: Event) -> bytes:
+    text = json.dumps(event, ensure_ascii=False, separators=(",", ":"))
     try:
-        phrase = HTTPStatus(reply.status).phrase
-    except ValueError:
-        phrase = "Refused"
-    headers = Headers({"Content-Type": "application/json", "Content-Length": str(len(body)), "Connection": "close"})
-    return Response(reply.status, phrase, headers, body)
-
-
-__all__ = ["Connection"]
+        return text.encode()
+    except UnicodeEncodeError:  # half a surrogate pair, which a client can send as an escape
+        return json.dumps(event, separators=(",", ":")).encode()

@@ -32,6 +32,7 @@ class Turn:
         channels: Of the input, for the bill.
         images: JPEG files.
         shown: ``conversation.item.created`` was sent.
+        counted: Its previews told only its length, which is no beginning of a transcript.
         growing: Its transcript while it grows, if known.
     """
 
@@ -42,6 +43,7 @@ class Turn:
     audio: bytes = b""
     images: list[bytes] = field(default_factory=list)
     shown: bool = False
+    counted: bool = False
     growing: Growing | None = None
 
 
@@ -107,6 +109,6 @@ class Context:
             self.emit(failed(turn.item_id, failure or ""))
             return
         if self.previews:
-            growing = turn.growing or Growing(turn.item_id, transcript)
+            growing = turn.growing or Growing(turn.item_id, "" if turn.counted else transcript)
             self.emit(*growing.rest(), delta(turn.item_id, transcript, ""))
         self.emit(completed(turn.item_id, transcript))

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import json
 import re
+import time
 import uuid
 from collections.abc import Collection, Mapping
+from http import HTTPStatus
 from urllib.parse import parse_qsl
+
+from websockets.datastructures import Headers
+from websockets.http11 import Request, Response
 
 from ..models import PATH
 from ._hooks import Reply
+from ._records import Handshake
 from ._variants import Variants
 
 SERVER = "dashscope_rt-emulator"
+SWITCHING = HTTPStatus.SWITCHING_PROTOCOLS
 _WORKSPACE_HOST = re.compile(r"(?P<workspace>(?:llm|ws)-[A-Za-z0-9_-]+)\.", re.ASCII)
 
 
@@ -69,3 +76,23 @@ def _refuse(status: int, code: str, message: str, variants: Variants) -> Reply:
     }
     headers = {"X-Request-Id": request_id, "X-DashScope-Request-Id": request_id}
     return Reply(status, json.dumps(bodies[variants.refusal_body]), headers)
+
+
+def describe(number: int, request: Request) -> Handshake:
+    """What is recorded of a request."""
+    headers = {name.lower(): value for name, value in request.headers.raw_items()}
+    path, query = split_query(request.path)
+    host, header = workspace_of(headers)
+    model = query.get("model")
+    return Handshake(number, time.monotonic(), path, query, headers, model=model, workspace=host or header)
+
+
+def response_of(reply: Reply) -> Response:
+    """A refusal as websockets sends it."""
+    body = reply.body.encode()
+    try:
+        phrase = HTTPStatus(reply.status).phrase
+    except ValueError:
+        phrase = "Refused"
+    headers = Headers({"Content-Type": "application/json", "Content-Length": str(len(body)), "Connection": "close"})
+    return Response(reply.status, phrase, headers, body)

@@ -1,4 +1,4 @@
-"""Where misbehaviour is put in: every handshake, message, frame, byte and ending of a connection passes one method here.
+"""Where misbehaviour is put in: every handshake, message, frame and byte of a connection passes one method here.
 
     TCP accept  -> accepted
     request     -> replying -> 101 or a refusal, or nothing at all
@@ -6,8 +6,8 @@
     Session     -> sending -> frames -> framing -> bytes -> writing -> socket
     close frame -> framing too (ours and the answer to the client's), and pongs
 
-All of it runs on the connection's own thread. What a hook can do besides: `Connection.write_raw`, `reset`, `half_close`,
-`pause_reading`, `drip`.
+All of it runs on the connection's own thread. What a hook can do besides: `Connection.write_raw`, `end`, `reset`,
+`half_close`, `pause_reading`, `drip`.
 """
 
 from __future__ import annotations

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 __all__ = ["Handshake", "Received", "Records"]
+
+_Found = TypeVar("_Found")
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,28 @@ class Handshake:
     close_reason: str = ""
 
 
+class _Log:
+    """Messages of one direction, also by type: looking for one must not mean walking through all the audio."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._all: deque[Received] = deque()
+        self._by_type: dict[str, deque[Received]] = {}
+
+    def add(self, record: Received) -> None:
+        self._all.append(record)
+        self._by_type.setdefault(record.type, deque()).append(record)
+        if len(self._all) > self._limit:
+            self._by_type[self._all.popleft().type].popleft()
+
+    def snapshot(self) -> list[Received]:
+        return list(self._all)
+
+    def find(self, kind: str, connection: int | None, count: int) -> Received | None:
+        fits = (record for record in self._by_type.get(kind, ()) if connection in (None, record.connection))
+        return next(itertools.islice(fits, count - 1, None), None)
+
+
 class Records:
     """Thread-safe; every connection's thread writes, every thread may read.
 
@@ -76,21 +101,21 @@ class Records:
     def __init__(self, limit: int) -> None:
         # Guards everything below; notified on each change.
         self._changed = threading.Condition()
-        self._received: deque[Received] = deque(maxlen=limit)
-        self._sent: deque[Received] = deque(maxlen=limit)
+        self._received = _Log(limit)
+        self._sent = _Log(limit)
         self._handshakes: dict[int, Handshake] = {}
         self._failures: list[BaseException] = []
 
     def add_received(self, connection: int, event: Mapping[str, Any] | None) -> None:
         """A message came in; None when it was no event."""
         with self._changed:
-            self._received.append(_record(connection, event or {}))
+            self._received.add(_record(connection, event or {}))
             self._changed.notify_all()
 
     def add_sent(self, connection: int, event: Mapping[str, Any]) -> None:
         """A message is on its way out."""
         with self._changed:
-            self._sent.append(_record(connection, event))
+            self._sent.add(_record(connection, event))
             self._changed.notify_all()
 
     def open(self, handshake: Handshake) -> None:
@@ -100,10 +125,19 @@ class Records:
             self._changed.notify_all()
 
     def change(self, connection: int, **changes: Any) -> None:
-        """More is known of a connection."""
+        """More is known of a connection; nothing is changed before its request came in."""
         with self._changed:
             if connection in self._handshakes:
                 self._handshakes[connection] = dataclasses.replace(self._handshakes[connection], **changes)
+                self._changed.notify_all()
+
+    def close(self, connection: int) -> None:
+        """A connection is over."""
+        with self._changed:
+            known = self._handshakes.get(connection)
+            if known is not None:
+                by = known.closed_by or ("server" if known.status not in (0, 101) else "lost")
+                self._handshakes[connection] = dataclasses.replace(known, closed=True, closed_by=by)
                 self._changed.notify_all()
 
     def fail(self, failure: BaseException) -> None:
@@ -116,13 +150,13 @@ class Records:
     def received(self) -> list[Received]:
         """A snapshot."""
         with self._changed:
-            return list(self._received)
+            return self._received.snapshot()
 
     @property
     def sent(self) -> list[Received]:
         """A snapshot."""
         with self._changed:
-            return list(self._sent)
+            return self._sent.snapshot()
 
     @property
     def handshakes(self) -> list[Handshake]:
@@ -136,7 +170,7 @@ class Records:
         with self._changed:
             return list(self._failures)
 
-    def wait(self, find: Callable[[], Any], timeout: float) -> Any:
+    def wait(self, find: Callable[[], _Found | None], timeout: float) -> _Found | None:
         """Wait until ``find`` gives something; None after the timeout. It runs with the lock held, on every change."""
         deadline = time.monotonic() + timeout
         with self._changed:
@@ -149,13 +183,7 @@ class Records:
 
     def find_message(self, *, sent: bool, kind: str, connection: int | None, count: int) -> Received | None:
         """The count-th message of a type; for `wait`."""
-        seen = 0
-        for record in self._sent if sent else self._received:
-            if record.type == kind and connection in (None, record.connection):
-                seen += 1
-                if seen == count:
-                    return record
-        return None
+        return (self._sent if sent else self._received).find(kind, connection, count)
 
     def find_handshake(self, *, closed: bool, connection: int | None, count: int) -> Handshake | None:
         """The count-th handshake that is answered, or over; for `wait`."""

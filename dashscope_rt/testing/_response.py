@@ -79,7 +79,7 @@ class Response:
         self.call_ids: list[str] = []
         self.said = ""  # text and arguments so far, for the usage
         self.audio_bytes = 0
-        self._item: dict[str, Any] | None = None  # the item between its added and its done
+        self._item: dict[str, Any] = {}  # the item between its added and its done
         self._text = ""
 
     @property
@@ -112,7 +112,7 @@ class Response:
 
     def cut(self) -> list[Event]:
         """The events that close what is open when the response is cancelled or interrupted."""
-        if self._item is None:
+        if not self._item:
             return []
         return self._close_item("incomplete")
 
@@ -129,7 +129,6 @@ class Response:
         }
 
     def _event(self, kind: str, **fields: Any) -> Event:
-        assert self._item is not None
         place = {"response_id": self.id, "item_id": self._item["id"], "output_index": len(self.output)}
         return make(kind, **place, **fields)
 
@@ -205,7 +204,6 @@ class Response:
 
     def _close_item(self, status: str) -> list[Event]:
         item = self._item
-        assert item is not None
         events: list[Event] = []
         if item["type"] == "function_call":
             shown = {**item, "status": status, "arguments": self._text}
@@ -229,5 +227,5 @@ class Response:
         place = {"response_id": self.id, "output_index": len(self.output)}
         events.append(make("response.output_item.done", **place, item=shown))
         self.output.append(stored)
-        self._item = None
+        self._item = {}
         return events

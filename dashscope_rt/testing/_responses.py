@@ -1,16 +1,16 @@
-"""When the model answers: one response at a time, started by the client, by a turn or by silence, and cut short by either side."""
+"""When the model answers: one response at a time, started by the client, a turn or silence, and cut short by both."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from . import _validation as check
 from ._answers import Answer, Heard, spoken
 from ._context import Context, Turn
-from ._response import Response, Shape, Step
+from ._inputs import Inputs, Question, Running, details_of
+from ._response import Response, Shape
 from ._sound import resample, tones
 from ._usage import Ledger
 from ._wire import (
@@ -22,52 +22,6 @@ from ._wire import (
     unknown_call,
     user_speaking,
 )
-
-
-@dataclass
-class Inputs:
-    """What has come in since the last response."""
-
-    turns: list[Turn] = field(default_factory=list)
-    texts: list[str] = field(default_factory=list)
-    outputs: dict[str, str] = field(default_factory=dict)
-
-    def __bool__(self) -> bool:
-        return bool(self.turns or self.texts or self.outputs)
-
-
-@dataclass(eq=False)
-class Question:
-    """An answer is wanted from somebody who may take time.
-
-    Attributes:
-        heard: What to answer.
-        kind: ``response`` when it has been created; under semantic VAD the answer comes first, because it may be a refusal:
-            ``turn`` for speech that ended, ``create`` for the client's ``response.create``.
-        turn: The speech that ended.
-        event_id: Of the client's ``response.create``.
-        params: The ``response`` object of it.
-    """
-
-    heard: Heard
-    kind: Literal["response", "turn", "create"]
-    turn: Turn | None = None
-    event_id: str | None = None
-    params: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass
-class _Running:
-    """The response that is active."""
-
-    response: Response
-    heard: Heard
-    answer: Answer | None = None
-    steps: Iterator[Step] | None = None
-    due: float = 0.0
-    played_ms: float = 0.0
-    held: bool = False
-    released: bool = False
 
 
 class Responses:
@@ -82,7 +36,7 @@ class Responses:
         self.question: Question | None = None
         self.accept: Callable[[Turn], None] = lambda turn: None  # set by the turns
         self.generated_at = context.now
-        self._running: _Running | None = None
+        self._running: Running | None = None
         self._inputs = Inputs()
         self._ledger = Ledger(context.info.family)
         self._waiting: deque[Turn] = deque()  # ended under semantic VAD, not judged yet
@@ -184,12 +138,13 @@ class Responses:
         Raises:
             Refusal: None is active.
         """
-        if self._running is None:
+        running = self._running
+        if running is None:
             raise none_active()
         wish = self._context.variants.cancel_sends_done
         ends = wish if wish is not None else not self._context.info.family.startswith("qwen3.5")
-        self._context.emit(*self._running.response.cut())
-        self._end("cancelled" if ends else None, {"type": "cancelled", "reason": "client_cancelled"})
+        self._context.emit(*running.response.cut())
+        self._end(running, "cancelled" if ends else None, {"type": "cancelled", "reason": "client_cancelled"})
 
     def interrupt(self) -> None:
         """The user began to speak."""
@@ -203,7 +158,7 @@ class Responses:
         if variants.barge_in_done is not None:
             self._context.emit(*running.response.cut())
         details = {"type": "cancelled", "reason": "turn_detected"} if variants.barge_in_done == "cancelled" else None
-        self._end(variants.barge_in_done, details)
+        self._end(running, variants.barge_in_done, details)
 
     def release(self) -> None:
         """A held answer goes on."""
@@ -219,8 +174,8 @@ class Responses:
         if self._judging is question:
             self._judging = None
             self._judged(question, answer)
-        elif question.kind == "response" and self._running is not None and self._running.heard is question.heard:
-            self._play(answer)
+        elif self._running is not None and self._running.heard is question.heard:
+            self._play(self._running, answer)
 
     # Time
 
@@ -241,15 +196,11 @@ class Responses:
                 self._prompted = True
                 self._begin({}, None, prompted=False)
             return
-        if running.steps is None or running.held or running.due > self._context.now:
-            return
         answer = running.answer
-        assert answer is not None
-        breaks = answer.error is not None or answer.close is not None
-        reached = (
-            answer.hold_after_ms is not None and running.played_ms >= answer.hold_after_ms and not running.released
-        )
-        step = None if reached else next(running.steps, None)
+        if answer is None or running.steps is None or running.held or running.due > self._context.now:
+            return
+        held = running.at_hold()
+        step = None if held else next(running.steps, None)
         if step is not None:
             self._context.emit(*step.events)
             self._calls.update(running.response.call_ids)
@@ -258,12 +209,12 @@ class Responses:
                 self._context.audio_made = True
             running.played_ms += step.wait_ms
             running.due += step.wait_ms / 1000 * self._context.pace
-        elif breaks:
+        elif answer.error is not None or answer.close is not None:
             self._break_off(answer)
-        elif reached:
+        elif held:
             running.held = True
         else:
-            self._end(answer.status, _details(answer.status))
+            self._end(running, answer.status, details_of(answer.status))
 
     def _prompt_due(self) -> float | None:
         detection = self._context.config.turn_detection
@@ -348,16 +299,14 @@ class Responses:
         heard = self._heard(params, prompted=prompted)
         self._inputs = Inputs()
         self._count += 1
-        self._running = _Running(response, heard, due=context.now)
+        self._running = running = Running(response, heard, due=context.now)
         context.emit(response.created())
         if answer is None:
             self._ask(Question(heard, "response"))
         else:
-            self._play(answer)
+            self._play(running, answer)
 
-    def _play(self, answer: Answer) -> None:
-        running = self._running
-        assert running is not None
+    def _play(self, running: Running, answer: Answer) -> None:
         self._tell_untold(answer)
         rate = running.response.shape.rate
         audio = b""
@@ -371,15 +320,15 @@ class Responses:
     def _tell_untold(self, answer: Answer | None) -> None:
         untold, self._untold = self._untold, []
         for turn in untold:
-            transcript, failure = spoken(len(turn.audio) / 2 / turn.rate), None
+            transcript: str | None = spoken(len(turn.audio) / 2 / turn.rate)
+            failure: str | None = None
             if answer is not None and turn is untold[-1]:
                 failure = answer.transcription_failed
                 transcript = None if failure is not None else answer.input_transcript or transcript
             self._context.tell_transcript(turn, transcript, failure)
 
-    def _end(self, status: str | None, details: Mapping[str, Any] | None) -> None:
-        running, context = self._running, self._context
-        assert running is not None
+    def _end(self, running: Running, status: str | None, details: Mapping[str, Any] | None) -> None:
+        context = self._context
         self._running = None
         if self.question is not None and self.question.kind == "response":
             self.question = None
@@ -395,23 +344,10 @@ class Responses:
 
     def _break_off(self, answer: Answer) -> None:
         self._running = None
+        self.generated_at = self._quiet_since = self._context.now
         if answer.error is not None:
             self._context.emit(make("error", error=dict(answer.error)))
         if answer.close is not None:
             self._context.end(*answer.close)
         else:
             self._next()
-
-
-def _details(status: str) -> dict[str, Any] | None:
-    if status == "failed":
-        error = {
-            "type": "server_error",
-            "code": "InternalError",
-            "message": "Internal service error: null",
-            "param": "",
-        }
-        return {"type": "failed", "error": error}
-    if status == "incomplete":
-        return {"type": "incomplete", "reason": "max_output_tokens"}
-    return {"type": "cancelled", "reason": "turn_detected"} if status == "cancelled" else None

@@ -19,7 +19,8 @@ from . import _validation as check
 from ._answers import Answer, Answers
 from ._configuration import Configuration
 from ._context import Context, Ending
-from ._responses import Question, Responses
+from ._inputs import Question
+from ._responses import Responses
 from ._turns import Turns
 from ._variants import Variants
 from ._wire import CLIENT_EVENTS, FINISH, Event, Refusal, idle_closed, invalid, make, missing, new_id, unknown_type
@@ -181,8 +182,9 @@ class Session:
         own_ids = self._context.info.family == "qwen-audio"  # the only family that keeps the client's ids
         item_id = str(item["id"]) if own_ids and item.get("id") else new_id("item")
         created = {"id": item_id, "object": "realtime.item", "type": item["type"], "status": "completed", **made}
-        previous = self._context.last_item_id
-        self._context.emit(make("conversation.item.created", previous_item_id=previous, item=created))
+        last = self._context.last_item_id
+        previous = {} if last is None else {"previous_item_id": last}
+        self._context.emit(make("conversation.item.created", **previous, item=created))
         if item["type"] == "function_call_output":
             self._responses.outputs_complete()
 

@@ -78,14 +78,20 @@ class Turns:
         self._context.audio_started = True
         if self._vad is None:
             return
+        begun = False
         for edge in self._vad.feed(new):
             if edge.kind == "started":
+                begun = True
                 self._started(edge)
-            else:
-                self._stopped(edge)
+            elif self._turn is not None:
+                self._stopped(self._turn, edge)
         if self._turn is not None:
-            self._preview(self._buffer.end)
+            if self._repeats and not begun:
+                self._repeats -= 1
+                self._announce(self._turn)
+            self._preview(self._turn, self._buffer.end)
         else:
+            self.configure()  # what was changed while the user spoke
             keep = self._padding + self._samples(_LOOK_BACK_MS)
             self._buffer.drop_before(self._buffer.end - keep)
 
@@ -140,7 +146,7 @@ class Turns:
     def flush(self) -> None:
         """End the turn that is going on, for ``session.finish``."""
         if self._turn is not None:
-            self._stopped(Edge("stopped", self._buffer.end, self._buffer.end))
+            self._stopped(self._turn, Edge("stopped", self._buffer.end, self._buffer.end))
             self._vad_settings = None
             self.configure()
 
@@ -174,12 +180,8 @@ class Turns:
         start = self._buffer.ms(turn.first)
         self._context.emit(make("input_audio_buffer.speech_started", audio_start_ms=start, item_id=turn.item_id))
 
-    def _preview(self, until: int) -> None:
-        turn, context = self._turn, self._context
-        assert turn is not None
-        if self._repeats:
-            self._repeats -= 1
-            self._announce(turn)
+    def _preview(self, turn: Turn, until: int) -> None:
+        context = self._context
         while self._next_preview <= until:
             if context.config.semantic and context.variants.semantic_early_item:
                 self._show(turn)
@@ -188,14 +190,14 @@ class Turns:
                 if context.answers.counts_seconds:
                     seconds = (self._next_preview - turn.first) / turn.rate
                     event = delta(turn.item_id, "", spoken(seconds))
+                    turn.counted = True
                 if event is not None:
                     context.emit(event)
             self._next_preview += self._samples(_PREVIEW_MS)
 
-    def _stopped(self, edge: Edge) -> None:
-        self._preview(edge.at)
-        turn, buffer = self._turn, self._buffer
-        assert turn is not None
+    def _stopped(self, turn: Turn, edge: Edge) -> None:
+        self._preview(turn, edge.at)
+        buffer = self._buffer
         self._turn = None
         self._context.speaking = False
         turn.audio = buffer.cut(turn.first, min(edge.at + self._samples(_TAIL_MS), edge.noticed))

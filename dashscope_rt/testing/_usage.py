@@ -1,7 +1,7 @@
 """Token counts from what was really heard and said, at the documented rates.
 
-Text counts a token for four characters, other than Chinese, Japanese and Korean, which count one each. The whole history
-is billed again with every response, as the service does. Sources: models and prices; client events (channels, video).
+Text counts a token for four characters, Chinese, Japanese and Korean one for each. The whole history is billed again
+with every response, as the service does. Sources: models and prices; client events (channels, video).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Voice activity by loudness, on audio time: how fast the bytes arrive makes no difference.
 
-Frames of 20 ms are loud or not. Speech starts with three loud frames out of five; it ends when no two loud frames in a row
-have come for the configured silence, so a click does not start a turn and a stop inside a word does not end one.
+Frames of 20 ms are loud or not. Speech starts with three loud frames out of five; it ends when no two loud frames in a
+row have come for the configured silence, so a click does not start a turn and a stop inside a word does not end one.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Edge:
 
 
 def level_of(threshold: float) -> float:
-    """The loudness in dB below full scale from which a frame counts as speech; threshold 0.5 is -40, lower is more sensitive."""
+    """The loudness in dB of full scale from which a frame counts as speech: -40 for 0.5; lower is more sensitive."""
     return -50.0 + 20.0 * threshold
 
 

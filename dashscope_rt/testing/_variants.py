@@ -30,10 +30,10 @@ class Variants:
     """Everything about the service that is uncertain or can be compressed in time. Times are in seconds unless named.
 
     Attributes:
-        error_event_ids: Put the offending client event's id into ``error.event_id``: True always, False never, None only
-            where the sources say so (a refused ``response.create`` under semantic VAD).
+        error_event_ids: Put the offending client event's id into ``error.event_id``: True always, False never, None
+            only where the sources say so (a refused ``response.create`` under semantic VAD).
         cancel_sends_done: ``response.done`` follows a ``response.cancel``. None is what was measured: not on qwen3.5.
-        transcription: How the user's speech is transcribed when ``input_audio_transcription`` is on: growing deltas and
+        transcription: How speech is transcribed when ``input_audio_transcription`` is on: growing deltas and
             ``completed``, only ``completed``, or nothing.
         transcribe: Makes the transcript of one turn from its mono s16le bytes and rate. Without it the answer's
             ``input_transcript`` is used, which a callable ``answer`` can only give after ``response.created``.

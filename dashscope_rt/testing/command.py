@@ -1,6 +1,7 @@
 """The emulator as a command: ``python -m dashscope_rt emulator``.
 
-The first line on the standard output is its address and nothing else; what is said to people goes to the standard error.
+The first line on the standard output is its address and nothing else; what is meant for people goes to the standard
+error.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m dashscope_rt emulator",
-        description="The DashScope realtime service on this machine, without a model: it listens and says what it heard.",
+        description="The DashScope realtime service on this machine, without a model: it says what it heard.",
     )
     parser.add_argument("--port", type=int, default=0, help="port on 127.0.0.1; 0, the default, takes a free one")
     parser.add_argument("--pace", type=float, default=1.0, help="1 (default) answers in real time, 0 at once")

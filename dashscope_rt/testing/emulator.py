@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import itertools
 import logging
 import selectors
 import socket
@@ -39,7 +40,7 @@ _CLOSE_S = 5.0
 
 
 class Emulator:
-    """A service for tests, demonstrations and work without a key. It is strict: what DashScope would refuse, it refuses.
+    """A service for tests, demonstrations and work without a key. What DashScope would refuse, it refuses.
 
     It listens on 127.0.0.1 only. Use it as a context manager, or call `start` and `close`. All methods are thread-safe.
 
@@ -95,7 +96,6 @@ class Emulator:
         # Guards what follows: the accept thread adds, connections take themselves out, close() reads.
         self._lock = threading.Lock()
         self._connections: dict[int, Connection] = {}
-        self._answers: dict[int, Answers] = {}
         self._closed = False
 
     # Life
@@ -257,33 +257,22 @@ class Emulator:
 
     # What connections use
 
-    def answers(self, connection: int) -> Answers:
+    def new_answers(self) -> Answers:
         """The source of one connection's answers."""
-        with self._lock:
-            found = self._answers.get(connection)
-            if found is None:
-                found = self._answers[connection] = Answers(self._ask, self._script, self.variants.transcribe)
-            return found
+        return Answers(self._ask, self._script, self.variants.transcribe)
 
-    def new_session(self, connection: int, model: str, now: float) -> Session:
+    def new_session(self, connection: int, model: str, answers: Answers, now: float) -> Session:
         """The protocol machine for a connection that was let in."""
-        info = lookup(model)
         logger.info("Connection %d: this is an emulator, it only pretends to be %s", connection, model)
         return Session(
-            number=connection,
-            info=info,
-            variants=self.variants,
-            answers=self.answers(connection),
-            pace=self.pace,
-            now=now,
+            number=connection, info=lookup(model), variants=self.variants, answers=answers, pace=self.pace, now=now
         )
 
     def ended(self, connection: Connection) -> None:
         """A connection's thread is about to end."""
         with self._lock:
             self._connections.pop(connection.number, None)
-            self._answers.pop(connection.number, None)
-        self.records.change(connection.number, closed=True)
+        self.records.close(connection.number)
 
     # Inside
 
@@ -303,7 +292,12 @@ class Emulator:
                 except OSError:  # the client went away before it was accepted
                     continue
                 number += 1
-                connection = Connection(self, number, accepted, self._hooks(number))
+                try:
+                    connection = Connection(self, number, accepted, self._hooks(number))
+                except Exception as exc:  # noqa: BLE001 - the hooks are the user's; check() raises it
+                    accepted.close()
+                    self.records.fail(exc)
+                    continue
                 with self._lock:
                     if self._closed:
                         accepted.close()
@@ -321,12 +315,11 @@ class Emulator:
         )
         if found is None:
             self.check()
-            types = [record.type or "(no event)" for record in (self.sent if sent else self.received)]
+            records = self.sent if sent else self.received
+            groups = ((kind, len(list(group))) for kind, group in itertools.groupby(record.type for record in records))
+            listed = ", ".join(f"{kind or 'no event'} x {length}" for kind, length in groups) or "nothing"
             verb = "sent" if sent else "received"
-            raise AssertionError(
-                f"{kind} was not {verb} {count} time(s) within {timeout:g} s; {verb} were: {', '.join(types) or 'nothing'}"
-            )
-        assert isinstance(found, Received)
+            raise AssertionError(f"{kind} was not {verb} {count} time(s) within {timeout:g} s, but {listed}")
         return found
 
     def _wait_for_handshake(self, timeout: float, connection: int | None, count: int, *, closed: bool) -> Handshake:
@@ -338,7 +331,6 @@ class Emulator:
             raise AssertionError(
                 f"after {timeout:g} s no {count} connection(s) are {what}; there are {self.connections}"
             )
-        assert isinstance(found, Handshake)
         return found
 
     def _make_certificate(self) -> None:

@@ -1,0 +1,1 @@
+"""The client's guarantees, judged by a peer that does exactly what a test tells it."""

@@ -1,0 +1,278 @@
+"""Whatever comes in, decoding answers with an event; whatever is configured comes back from the wire."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any
+
+import attrs
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dashscope_rt import codec, config
+from dashscope_rt import events as ev
+from dashscope_rt.config import UNSET, SessionConfig
+from dashscope_rt.models import FAMILIES, lookup
+
+scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=True) | st.text(max_size=8)
+json_values = st.recursive(
+    scalars, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4)
+)
+
+
+def fields_of(kind: type[Any], depth: int = 0) -> st.SearchStrategy[dict[str, Any]]:
+    """Objects that have this class's field names, each holding anything at all or an object of the same kind."""
+    names = {field.name: field for field in attrs.fields(kind) if field.init and field.name != "raw"}
+    nested = {"session": ev.SessionObject, "response": ev.ResponseObject, "item": ev.Item, "usage": ev.Usage}
+    nested |= {"error": ev.ErrorDetail, "part": ev.ContentPart, "turn_detection": ev.TurnDetectionObject}
+    nested |= {"input_tokens_details": ev.TokenDetails, "status_details": ev.StatusDetails, "audio": ev.AudioObject}
+    values: dict[str, st.SearchStrategy[Any]] = {}
+    for name in names:
+        below = fields_of(nested[name], depth + 1) if name in nested and depth < 3 else None
+        values[name] = json_values | below if below is not None else json_values
+    return st.fixed_dictionaries({}, optional=values)
+
+
+frames = st.sampled_from(sorted(ev.SERVER_EVENTS)).flatmap(
+    lambda name: fields_of(ev.SERVER_EVENTS[name]).map(lambda fields: {**fields, "type": name})
+)
+
+
+def decoded(data: bytes | str) -> ev.ServerEvent:
+    """Decode, and use the event as a program would."""
+    event = codec.decode(data)
+    assert isinstance(event, ev.ServerEvent)
+    assert isinstance(event.type, str)
+    repr(event)
+    hash(event)
+    assert event == event  # noqa: PLR0124
+    assert event.event_id is None or isinstance(event.event_id, str)
+    if isinstance(event, ev.MalformedEvent):
+        assert event.problem
+    return event
+
+
+@given(st.text())
+def test_any_text_decodes_to_an_event(text: str) -> None:
+    decoded(text)
+
+
+@given(st.binary())
+def test_any_bytes_decode_to_an_event_unless_they_are_no_utf8(data: bytes) -> None:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        with pytest.raises(UnicodeDecodeError):
+            codec.decode(data)
+    else:
+        decoded(data)
+    assert isinstance(codec.decode_binary(data), ev.MalformedEvent)
+
+
+@given(json_values)
+def test_any_json_value_decodes_to_an_event(value: Any) -> None:
+    decoded(json.dumps(value))
+    decoded(json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass").decode("utf-8", "replace"))
+
+
+@given(st.sampled_from(sorted(ev.SERVER_EVENTS)), st.dictionaries(st.text(max_size=5), json_values, max_size=3))
+def test_any_object_with_a_known_type_decodes_to_its_class(name: str, more: dict[str, Any]) -> None:
+    more = {key: value for key, value in more.items() if key not in {"type", "event_id"}}
+    event = decoded(json.dumps({"type": name, **more}))
+    if not isinstance(event, ev.MalformedEvent):
+        assert type(event) is ev.SERVER_EVENTS[name]
+
+
+@settings(max_examples=300)
+@given(frames)
+def test_any_known_event_with_anything_in_its_fields_is_that_event_or_malformed(frame: dict[str, Any]) -> None:
+    event = decoded(json.dumps(frame))
+    assert event.type in (frame["type"], ""), "'' when the JSON itself is refused, for example NaN"
+    if type(event) is not ev.MalformedEvent:
+        assert type(event) is ev.SERVER_EVENTS[frame["type"]]
+        assert event.raw == frame
+        for name in frame.keys() - {"type"}:
+            value = getattr(event, name)
+            if isinstance(value, (str, int, float, bool)):
+                assert value == frame[name]
+                assert isinstance(value, bool) == isinstance(frame[name], bool)
+
+
+@given(frames)
+def test_what_was_decoded_can_be_sent_again(frame: dict[str, Any]) -> None:
+    """No NaN, no infinity, no lone surrogate gets in that JSON text could not carry out again."""
+    event = decoded(json.dumps(frame))
+    if event.raw:
+        assert json.loads(codec.encode_raw(event.raw)) == frame
+
+
+@given(json_values | st.dictionaries(st.sampled_from(["type", "audio", "session", "item"]), json_values))
+def test_a_client_frame_decodes_or_raises_value_error(value: Any) -> None:
+    try:
+        event = codec.decode_client(json.dumps(value))
+    except ValueError:
+        return
+    assert codec.decode_client(codec.encode(event)) == event
+
+
+@given(st.binary(max_size=5000), st.text(max_size=30))
+def test_appended_audio_comes_out_as_it_went_in(pcm: bytes, event_id: str) -> None:
+    encoded = codec.encode_audio_append(pcm, event_id)
+    assert encoded == codec.encode(ev.InputAudioBufferAppend(audio=pcm, event_id=event_id))
+    event = codec.decode_client(encoded)
+    assert event == ev.InputAudioBufferAppend(audio=pcm, event_id=event_id)
+
+
+@given(st.binary(max_size=5000))
+def test_answered_audio_comes_out_as_it_went_in(pcm: bytes) -> None:
+    frame = {"type": "response.audio.delta", "delta": base64.b64encode(pcm).decode()}
+    event = codec.decode(json.dumps(frame))
+    assert isinstance(event, ev.ResponseAudioDelta)
+    assert event.audio == pcm
+
+
+# Configurations.
+
+texts = st.text(min_size=1, max_size=10)
+unit = {"allow_nan": False, "allow_infinity": False}
+parameters = st.dictionaries(texts, st.recursive(scalars_json := st.none() | st.booleans() | texts, st.lists), max_size=3)
+functions = st.builds(config.FunctionTool, texts, texts, parameters) | st.builds(config.FunctionTool, texts)
+servers = st.builds(
+    config.McpTool,
+    st.from_regex(r"[A-Za-z0-9_-]{1,64}\Z"),
+    st.sampled_from(["https://mcp.example.com/a?b=c", "https://example.org:443"]),
+    authorization=st.sampled_from(["Bearer x", "y"]),
+    headers=st.dictionaries(st.sampled_from(["X-A", "X-B"]), texts.filter(str.isprintable)),
+    allowed_tools=st.lists(st.from_regex(r"[a-z.]{1,9}\Z")),
+    require_approval=st.sampled_from(["always", "never"]),
+)
+turn_fields: dict[str, Any] = {
+    "threshold": st.floats(-1, 1),
+    "silence_duration_ms": st.integers(200, 6000),
+    "prefix_padding_ms": st.integers(0, 1000),
+    "create_response": st.booleans(),
+    "interrupt_response": st.booleans(),
+}
+VADS: dict[str, st.SearchStrategy[Any]] = {
+    "server_vad": st.fixed_dictionaries({}, optional=turn_fields).map(lambda fields: config.ServerVad(**fields)),
+    "semantic_vad": st.fixed_dictionaries({}, optional=turn_fields).map(lambda fields: config.SemanticVad(**fields)),
+    "smart_turn": st.fixed_dictionaries({}, optional=turn_fields).map(lambda fields: config.SmartTurn(**fields)),
+    "speaker_detection": st.builds(config.SpeakerDetection),
+}
+FIELDS: dict[str, st.SearchStrategy[Any]] = {
+    "modalities": st.sampled_from([["text"], ["text", "audio"], ["audio", "text"]]),
+    "model": texts,
+    "voice": texts,
+    "instructions": st.text(),
+    "smooth_output": st.booleans(),
+    "enable_search": st.booleans(),
+    "tool_choice": st.sampled_from(["auto", "none"]),
+    "temperature": st.floats(0, 2, exclude_max=True),
+    "top_p": st.floats(0, 1, exclude_min=True),
+    "top_k": st.integers(0, 1000),
+    "max_tokens": st.integers(1, 65_536),
+    "repetition_penalty": st.floats(0.1, 10, **unit),
+    "presence_penalty": st.floats(-2, 2),
+    "seed": st.integers(-1, 2**31 - 1),
+    "video_representation_compact": st.sampled_from(["none", "normal"]),
+    "translation": st.builds(
+        config.Translation, language=texts, phrases=st.dictionaries(texts, texts), skip_text=st.booleans()
+    ),
+    "sample_rate": st.sampled_from([8000, 16000]),
+    "enable_voice_clone": st.booleans(),
+    "voice_clone_options": st.sampled_from(["never", "once", "always"]),
+    "mode": st.sampled_from(["server_commit", "commit"]),
+    "language_type": texts,
+    "response_format": st.sampled_from(["pcm", "wav", "mp3", "opus"]),
+    "speech_rate": st.floats(0.5, 2),
+    "pitch_rate": st.floats(0.5, 2),
+    "volume": st.integers(0, 100),
+    "bit_rate": st.integers(6, 510),
+    "optimize_instructions": st.booleans(),
+    "enable_tn": st.booleans(),
+    "max_history_turns": st.integers(1, 50),
+    "input_audio_transcription": st.builds(config.Transcription, model=texts, language=texts, corpus=texts),
+    "tools": st.lists(functions | servers, max_size=3, unique_by=lambda tool: getattr(tool, "server_label", id(tool))),
+}
+
+
+def configurations(family: str) -> st.SearchStrategy[SessionConfig]:
+    """Valid configurations of what this family takes."""
+    model = FAMILIES[family]
+    fields = {name: strategy for name, strategy in FIELDS.items() if name in model.session_fields}
+    if model.vad_types:
+        fields["turn_detection"] = st.one_of([VADS[name] for name in model.vad_types])
+    for side, types, rates in (
+        ("input", model.input_formats, model.input_rates),
+        ("output", model.output_formats, model.output_rates),
+    ):
+        if f"{side}_audio_format" in model.session_fields:
+            plain = [name for name in types if not (model.nested_formats and name in ("pcm16", "pcm24"))]
+            form = st.sampled_from(plain).map(config.AudioFormat)
+            if model.nested_formats:
+                form |= st.builds(config.AudioFormat, st.sampled_from(plain), st.sampled_from(rates))
+            fields[f"{side}_audio_format"] = form
+    nullable = {name: st.none() | strategy for name, strategy in fields.items()}
+    nullable["extra"] = st.dictionaries(st.just("new_field"), parameters)
+    return st.fixed_dictionaries({}, optional=nullable).map(lambda given: SessionConfig.of(**given))
+
+
+@pytest.mark.parametrize("family", sorted(FAMILIES))
+@given(data=st.data())
+@settings(max_examples=60)
+def test_a_configuration_comes_back_from_the_wire(family: str, data: st.DataObject) -> None:
+    wanted = data.draw(configurations(family))
+    model = FAMILIES[family]
+    wire = codec.config_to_wire(wanted, model)
+    assert codec.config_from_wire(wire) == wanted
+    text = codec.encode(ev.SessionUpdate(session=wire))
+    assert codec.config_to_wire(codec.config_from_wire(json.loads(text)["session"]), model) == json.loads(text)["session"]
+    flat = {"input_audio_format", "output_audio_format"} & wire.keys()
+    nested = [side for side in ("input", "output") if "format" in wire.get("audio", {}).get(side, {})]
+    assert not (flat and nested), "never both spellings of a format"
+    assert not (flat and "audio" in wire)
+    assert '"channel_layout":null' not in text.decode()
+
+
+@pytest.mark.parametrize("family", sorted(FAMILIES))
+@given(data=st.data())
+@settings(max_examples=30)
+def test_only_what_is_set_is_sent(family: str, data: st.DataObject) -> None:
+    wanted = data.draw(configurations(family))
+    unset = SessionConfig()
+    assert codec.config_to_wire(unset, FAMILIES[family]) == {}
+    assert config.merge(unset, wanted) == wanted
+    assert config.merge(wanted, unset) == wanted
+    assert config.changed(unset, wanted) == wanted
+    assert config.changed(wanted, wanted) == unset
+    for name, value in wanted.given().items():
+        one = SessionConfig(**{name: value})
+        assert one.given().keys() <= {name}
+        assert [key for key in FIELDS if getattr(one, key) is not UNSET] in ([], [name])
+
+
+SETTABLE = [field.name for field in attrs.fields(SessionConfig) if field.name not in ("spelling",)]
+
+
+@given(st.sampled_from(SETTABLE), json_values | st.binary() | st.builds(object))
+def test_any_value_in_any_field_is_taken_or_refused_with_value_error(name: str, value: Any) -> None:
+    try:
+        made = SessionConfig(**{name: value})
+    except ValueError as error:
+        assert str(error)
+        return
+    repr(made)
+    for family in FAMILIES.values():
+        codec.encode(ev.SessionUpdate(session=codec.config_to_wire(made, family)))
+        config.problems(made, family)
+
+
+@given(st.dictionaries(st.sampled_from([*SETTABLE, "audio", "output_modalities", "video", "new"]), json_values))
+def test_any_object_reads_as_a_configuration_or_raises_value_error(session: dict[str, Any]) -> None:
+    try:
+        made = codec.config_from_wire(session)
+    except ValueError:
+        return
+    codec.config_to_wire(made, lookup("qwen3.5-omni-flash-realtime"))
