@@ -142,8 +142,8 @@ class TurnTaking:
             if question.audio is not None or question.images:
                 self._acknowledged(turn, session.commit())
             instructions = self._say(turn, question.text) if question.text is not None else None
-            create = self._create(turn, instructions)
             turn._mark_sent()
+            create = self._create(turn, instructions)
         if create is not None:
             self._until_created(turn, create)
         turn._mark_fed()

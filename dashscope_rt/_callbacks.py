@@ -57,25 +57,30 @@ _BY_CLASS: Final[Mapping[type, str]] = {
 
 
 class Registry:
-    """Which callbacks want what. Registering and calling may happen at the same time, from any thread."""
+    """Which callbacks want what. Registering and calling may happen at the same time, from any thread.
+
+    Keys are a friendly name, ``event <wire type>``, or an event class; a frame's ``type`` can therefore never reach a
+    friendly callback, whatever it says.
+    """
 
     def __init__(self) -> None:
         # Guards replacing a tuple; readers take whatever tuple is there, so user code never runs under the lock.
         self._lock = threading.Lock()
-        self._by_key: dict[str, tuple[Callback, ...]] = {}
+        self._by_key: dict[object, tuple[Callback, ...]] = {}
 
-    def add(self, key: str, callback: CallbackT) -> CallbackT:
-        """Register a callback under a wire type, "*" or a friendly name, and return it.
+    def add(self, key: str | type, callback: CallbackT) -> CallbackT:
+        """Register a callback under a key and return it.
 
         Raises:
             TypeError: It cannot be called, or is a coroutine function.
         """
+        name = key if isinstance(key, str) else key.__name__
         if not callable(callback):
-            raise TypeError(f"{key} needs a function, not {type(callback).__name__}")
+            raise TypeError(f"{name} needs a function, not {type(callback).__name__}")
         call = callback if inspect.isroutine(callback) else getattr(callback, "__call__", callback)  # noqa: B004
         if inspect.iscoroutinefunction(callback) or inspect.iscoroutinefunction(call):
             raise TypeError(
-                f"{key} cannot be a coroutine function: callbacks run on a thread, not in an event loop; use a plain"
+                f"{name} cannot be a coroutine function: callbacks run on a thread, not in an event loop; use a plain"
                 " function that calls asyncio.run_coroutine_threadsafe(...)"
             )
         with self._lock:
@@ -92,34 +97,31 @@ class Registry:
                     self._by_key[key] = tuple(other for other in callbacks if other != callback)
         return found
 
-    def has(self, key: str) -> bool:
+    def has(self, key: str | type) -> bool:
         """Whether anybody wants this."""
         return bool(self._by_key.get(key))
 
-    def get(self, key: str) -> tuple[Callback, ...]:
+    def get(self, key: object) -> tuple[Callback, ...]:
         """Return the callbacks under a key, oldest first."""
         return self._by_key.get(key, ())
 
 
-def key_of(event: str | type) -> str:
-    """Return the registry's key for a wire type's name, an event class or ``AnyEvent``.
+def key_of(event: str | type) -> str | type:
+    """Return the registry's key for a wire type's name or an event class.
 
     Raises:
-        ValueError: No event of this name is known, and one of a similar name is.
+        ValueError: It is the name of a method of its own.
         TypeError: It is neither a name nor an event class.
     """
     if isinstance(event, type) and issubclass(event, ev.ServerEvent):
-        if event is ev.AnyEvent:
-            return "*"
-        return str(getattr(event, "type", "") or event.__name__) if event in _NAMED else event.__name__
+        return event
     if isinstance(event, str):
         if event in FRIENDLY:
             raise ValueError(f"{event!r} is a method of its own: use session.{event}(...)")
-        return event
+        return f"event {event}"
     raise TypeError(f"on() takes a wire type such as 'response.done', an event class or AnyEvent, not {event!r}")
 
 
-_NAMED = frozenset(ev.SERVER_EVENTS.values())
 Item = tuple["ev.ServerEvent | CloseInfo | None", "tuple[Notice, ...]", int, float]
 _SLOW = 5.0  # s after which a callback that still runs is named in a warning
 
@@ -245,11 +247,11 @@ class Reader:
                 self._call_all("on_close", event)
 
     def _event(self, event: ev.ServerEvent) -> None:
-        self._call_all("*", event)
-        self._call_all(event.type, event)
         kind = type(event)
-        if kind not in _NAMED:
-            self._call_all(kind.__name__, event)
+        self._call_all(ev.AnyEvent, event)
+        self._call_all(kind, event)
+        if kind is not ev.MalformedEvent:  # it claims a type whose fields it does not have
+            self._call_all(f"event {event.type}", event)
         friendly = _BY_CLASS.get(kind)
         if friendly is not None:
             self._call_all(friendly, event)
@@ -270,9 +272,9 @@ class Reader:
         elif isinstance(notice, Reopened):
             self._call_all("on_reconnected", notice.lost)
 
-    def _call_all(self, key: str, what: object) -> None:
+    def _call_all(self, key: str | type, what: object) -> None:
         for callback in self._registry.get(key):
-            self._running = (time.monotonic(), callback, key)
+            self._running = (time.monotonic(), callback, key if isinstance(key, str) else key.__name__)
             try:
                 callback(what)
             except BaseException as error:  # noqa: BLE001 — even sys.exit(): it would end this thread, not the process
@@ -280,10 +282,11 @@ class Reader:
             finally:
                 self._running = None
 
-    def _complain(self, error: BaseException, callback: Callback, key: str, what: object) -> None:
+    def _complain(self, error: BaseException, callback: Callback, key: str | type, what: object) -> None:
         self.callback_errors += 1
         name = _name(callback)
-        _log.error("the callback %s for %s raised", name, key, exc_info=error)
+        about = key if isinstance(key, str) else key.__name__
+        _log.error("the callback %s for %s raised", name, about, exc_info=error)
         for listener in self._registry.get("on_callback_error"):
             try:
                 listener(error, name, what)

@@ -18,11 +18,8 @@ _KINDS = frozenset(
         "input_audio_buffer.clear",
         "input_image_buffer.append",
         "conversation.item.create",
-        "response.create",
-        "response.cancel",
-        "session.finish",
     }
-)
+)  # response.create and response.cancel have their own ways, see _sending
 # Texts as the service writes them (lower case), and the command each is about. Source: the error catalogue.
 _BY_TEXT: tuple[tuple[str, str], ...] = (
     ("error committing input audio buffer", "input_audio_buffer.commit"),

@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 
 import attrs
 
-from . import codec
+from . import _process, codec
 from . import events as ev
 from ._callbacks import Inbox, Reader, Registry
 from ._network import NetworkThread, Redial, closed_error
@@ -147,8 +147,10 @@ class Connection(Sending):
             DeadlineExceeded: It took longer than ``Timeouts.connect``; nothing of the attempt is left.
         """
         deadline = time.monotonic() + self._timeouts.connect
+        _process.remember(self)
         self.reader.start()
         self.network.start()
+        codec.prepare()  # while the network thread waits for the network
         try:
             with self.changed:
                 self._wait(lambda: self.phase in (OPEN, ENDED), deadline)
@@ -164,7 +166,8 @@ class Connection(Sending):
                 f"connecting took longer than {self._timeouts.connect:g} s (Timeouts.connect):"
                 f" {TOOK_LONG[phase]} did not come"
             )
-        raise self._failure or closed_error(self.info or CloseInfo(who="network", code=1006))
+        info = self.info or CloseInfo(who="network", code=1006)
+        raise self._failure or info.error or closed_error(info)
 
     def _give_up(self) -> None:
         self.network.close(1000, "", time.monotonic())
@@ -436,13 +439,16 @@ class Connection(Sending):
             )
             if not was_open and self._failure is None:
                 self._failure = error if error is not None else closed_error(info)
-            notices = tuple(self.state.lose(closed_error(info), time.monotonic())[2]) if was_open else ()
+            now, gone = time.monotonic(), closed_error(info)
+            notices: tuple[Notice, ...] = (*self.state.lose(gone, now)[2], Interrupted(gone))
+            for sink in self._sinks:
+                sink(None, notices, now)
             self.info = info
             self._opening.phase = ENDED
             self.changed.notify_all()
         self.counters.unsent(left)
         if was_open:
-            self.inbox.put(info, notices, 0, time.monotonic())
+            self.inbox.put(info, notices, 0, now)
         self.inbox.end()
         _log.debug("%s", info)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import urllib.request
 from collections.abc import Mapping
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
@@ -83,20 +82,6 @@ def checked_headers(headers: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
     return tuple(headers.items())
 
 
-def checked_key(key: object) -> str:
-    """Return the key without surrounding blanks.
-
-    Raises:
-        ValueError: It is empty, or holds what no key holds; the key itself is not in the message.
-    """
-    text = key.strip() if isinstance(key, str) else ""
-    if not text:
-        raise ValueError("the API key is empty or no text")
-    if not all(33 <= ord(letter) < 127 for letter in text):
-        raise ValueError("the API key holds blanks, line breaks or letters outside ASCII; copy it again")
-    return text
-
-
 def proxy_for(url: str, proxy: str | None) -> str | None:
     """Return the proxy's URL: ``proxy`` if given ("" means none), else what the environment says for this host.
 
@@ -108,6 +93,8 @@ def proxy_for(url: str, proxy: str | None) -> str | None:
     parts = urlsplit(url)
     found = proxy
     if found is None:
+        import urllib.request  # 10 ms, and only who has no proxy of their own needs it
+
         host = parts.hostname or ""
         settings = urllib.request.getproxies()
         found = settings.get("https" if parts.scheme == "wss" else "http") or settings.get("all")

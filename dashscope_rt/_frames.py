@@ -49,8 +49,12 @@ class FrameReader:
         self._parts_size = 0
         self._opcode = CONTINUATION  # of the message under way; CONTINUATION = none
 
-    def feed(self, data: bytes | memoryview) -> list[Message]:
+    def feed(self, data: bytes | memoryview, messages: list[Message] | None = None) -> list[Message]:
         """Take what the socket gave and return every message it completes, in order.
+
+        Args:
+            data: Bytes as they came.
+            messages: Where to add them; what was complete before an error is in it then too.
 
         Raises:
             ProtocolError: The server broke RFC 6455; nothing after it can be read.
@@ -58,7 +62,7 @@ class FrameReader:
         """
         buffer = self._buffer
         buffer += data
-        messages: list[Message] = []
+        messages = [] if messages is None else messages
         start, end = 0, len(buffer)
         while end - start >= 2:
             first, second = buffer[start], buffer[start + 1]

@@ -36,6 +36,7 @@ from .errors import (
 
 _log = logging.getLogger("dashscope_rt")
 _WRITE_SIZE = 64 * 1024  # bytes of payload framed and written at once
+_LAST_WORDS = 1000  # reads of what a peer said before its end; each takes up to half a megabyte
 _IDLE = 3600.0  # a select without any deadline; wake() ends it
 
 
@@ -117,7 +118,9 @@ class NetworkThread:
         self._wake_receiver.setblocking(False)
         self._wake_sender.setblocking(False)
         self._awake = False  # a wake-up byte is on its way; benign race: one byte too many
-        self._ending: _Ending | None = None  # set once by close(), under _lock
+        self._ending: _Ending | None = None  # what close() or rotate() asked for
+        self._aborted = False
+        # Guards _ending, _aborted, and the hand-over from _dialing to _transport.
         self._lock = threading.Lock()
         self._out = memoryview(b"")  # framed bytes the socket has not taken yet
         self._out_items: list[Outgoing] = []  # the events inside _out
@@ -161,12 +164,21 @@ class NetworkThread:
 
     def abort(self) -> None:
         """Break the connection without any ceremony."""
-        transport = self._transport
+        with self._lock:
+            self._aborted = True
+            transport, dialing = self._transport, self._dialing
         if transport is None:
-            self._dialing.abort()
+            dialing.abort()
         else:
             transport.abort()
         self.wake()
+
+    def close_copies(self) -> None:
+        """Close what a forked child has inherited; the parent's own is not touched."""
+        transport = self._transport
+        for holder in (self._wake_receiver, self._wake_sender, *(() if transport is None else (transport,))):
+            with contextlib.suppress(OSError):
+                holder.close()
 
     def join(self, timeout: float) -> bool:
         """Wait for the thread's end, never for itself; returns whether it is over."""
@@ -202,7 +214,11 @@ class NetworkThread:
             return self._lost(error)
         except Exception as error:  # noqa: BLE001 — whoever waits in connect() must hear of it
             return self._lost(ConnectionFailed(f"connecting failed: {error!r}"))
-        self._transport = transport
+        with self._lock:
+            self._transport = transport
+            aborted = self._aborted  # between the end of the dialling and now
+        if aborted:
+            transport.abort()
         try:
             return self._serve(transport)
         finally:
@@ -261,6 +277,8 @@ class NetworkThread:
         except UnicodeDecodeError:
             return self._broken(transport, ProtocolError("the server sent text that is not UTF-8", close_code=1007))
         except OSError as error:
+            if self._info is not None:
+                return self._info
             return self._lost(ConnectionFailed(f"the connection broke: {error.strerror or error}"))
         except Exception as error:  # noqa: BLE001 — a fault of ours must end in on_close, not in a silent thread
             _log.exception("the network thread failed")
@@ -273,9 +291,11 @@ class NetworkThread:
         now = time.monotonic()
         due = self._owner.tick(now)
         self._keepalive(now)
-        stalled = self._write(transport)
-        if self._info is not None:
-            return
+        try:
+            stalled = self._write(transport)
+        except OSError:
+            self._hear_last_words(transport)
+            raise
         reading = self._owner.may_read()
         if reading and transport.more_to_read():
             self._read(transport)
@@ -314,10 +334,12 @@ class NetworkThread:
             soonest = min(soonest, self._ending.deadline)
         return max(0.0, soonest - now)
 
-    def _read(self, transport: Transport) -> None:
+    def _read(self, transport: Transport) -> bool:
+        """Take in what came; returns whether anything did."""
+        before = transport.bytes_received
         messages, at_end = transport.receive()
-        if messages:
-            self._pong_due = None  # any word from the peer proves that it lives
+        if transport.bytes_received != before:
+            self._pong_due = None  # any byte from the peer proves that it lives
         for opcode, payload in messages:
             if opcode == TEXT:
                 self._owner.received(payload, binary=False)
@@ -327,9 +349,10 @@ class NetworkThread:
                 self._owner.received(payload, binary=True)
             elif opcode == CLOSE:
                 self._peer_closed(transport, payload)
-                return
+                return True
         if at_end:
             self._info = self._lost(ConnectionFailed("the server ended the connection without a close frame"))
+        return bool(messages)
 
     def _write(self, transport: Transport) -> bool:
         """Send what can be sent; returns whether the socket has no more room."""
@@ -376,6 +399,13 @@ class NetworkThread:
             self._info = self._lost(
                 DeadlineExceeded(f"the peer is dead: it sent nothing for {self._ping_timeout:g} s after a ping")
             )
+
+    def _hear_last_words(self, transport: Transport) -> None:
+        """Read what the peer said before it shut its ears: often the very reason, an error event or a close frame."""
+        with contextlib.suppress(OSError):
+            for _ in range(_LAST_WORDS):
+                if self._info is not None or not self._owner.may_read() or not self._read(transport):
+                    return
 
     # ---- the end, network thread ------------------------------------------------------------------------------
 

@@ -82,15 +82,18 @@ class Sending:
             self._outbox.put(item, deadline - time.monotonic())
             return event_id
         command = Command(event_type, event_id, key)
-        with self._send_lock:
+        if not self._send_lock.acquire(timeout=max(0.0, deadline - time.monotonic())):
+            raise DeadlineExceeded(f"{event_type} was not sent: other senders have been waiting for the network for too long")
+        try:
             with self.changed:
                 self.state.commands.add(command)
-            try:
-                (self._outbox.put_newest if newest_only else self._outbox.put)(item, deadline - time.monotonic())
-            except RealtimeError as error:
-                with self.changed:
-                    command.fail(error)
-                raise
+            (self._outbox.put_newest if newest_only else self._outbox.put)(item, deadline - time.monotonic())
+        except RealtimeError as error:
+            with self.changed:
+                command.fail(error)
+            raise
+        finally:
+            self._send_lock.release()
         return event_id
 
     def put_audio(self, pcm: bytes | bytearray | memoryview) -> str:

@@ -232,6 +232,7 @@ class SessionState:
         if response is None:
             return
         response._finish(status, now, final)
+        self.commands.forget("response.cancel")
         if status == "completed":
             calls = [item for item in response.output if item.type == "function_call" and item.call_id]
             response.function_calls = tuple(
@@ -263,6 +264,8 @@ class SessionState:
         if session is not None:
             self.session = session
             self.audio_rate = _output_rate(session) or self.audio_rate
+            if session.turn_detection is None:  # manual mode: nobody will say that speech stopped
+                self.speaking = False
 
     def _on_finished(self, _event: ev.SessionFinished, _now: float, _notices: list[Notice]) -> None:
         self.finished = True
@@ -279,6 +282,7 @@ class SessionState:
         self.commands.forget("input_image_buffer.append")
 
     def _on_cleared(self, event: ev.InputAudioBufferCleared, _now: float, _notices: list[Notice]) -> None:
+        self.speaking = False
         self.commands.succeed("input_audio_buffer.clear", event)
 
     def _on_item(self, event: ev.ConversationItemCreated, _now: float, _notices: list[Notice]) -> None:
@@ -319,6 +323,7 @@ class SessionState:
             create = self.in_flight.popleft()
             create.response = response
             create.command.succeed(event)
+            self.commands.forget("response.create")  # the repeat of a request that was only slow
         else:  # the service began by itself and so consumes the tool outputs that were waiting for our create
             for create in [create for create in self.waiting if create.follows_tools]:
                 self.waiting.remove(create)
@@ -374,6 +379,8 @@ class SessionState:
     def _on_error(self, event: ev.Error, now: float, notices: list[Notice]) -> None:
         error = api_error(event)
         self.last_error = error
+        if "not accepted by semantic turn detection" in error.message:
+            self.speaking = False
         command = self.commands.blame(error)
         if command is not None:
             if command.benign and command.type != "response.cancel":

@@ -14,37 +14,19 @@ import socket
 import ssl
 import threading
 import time
-from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit
 
 import attrs
-from websocket import WebSocket, WebSocketBadStatusException, WebSocketException, WebSocketTimeoutException
+from websocket import WebSocket, WebSocketException, WebSocketTimeoutException
 
 from ._frames import FrameReader, Message
-from .errors import ConnectionFailed, DeadlineExceeded, ProtocolError, RealtimeError, from_handshake
+from ._secret import Secret
+from ._upgrade import HandshakeSocket, NotSwitched, refusal
+from .errors import ConnectionFailed, DeadlineExceeded, ProtocolError, RealtimeError
 
-_HANDSHAKE_LIMIT = 256 * 1024  # bytes of an upgrade's answer, headers and body
+_PROXY_LIMIT = 64 * 1024  # bytes of a proxy's answer
 _READ_SIZE = 64 * 1024  # bytes per recv_into
 _READS_AT_ONCE = 8  # before the loop looks at its writes and deadlines again
-
-
-class Secret:
-    """A text that shows in no repr, no log and no traceback with locals; ``reveal()`` gives it."""
-
-    __slots__ = ("_text",)
-
-    def __init__(self, text: str) -> None:
-        self._text = text
-
-    def reveal(self) -> str:
-        """Return the text itself."""
-        return self._text
-
-    def __repr__(self) -> str:
-        return "Secret('***')"
-
-    def __reduce__(self) -> Any:
-        raise TypeError("a Secret is not pickled: it would leave the process in clear text")
 
 
 @attrs.frozen(kw_only=True)
@@ -118,7 +100,10 @@ class Dialing:
             if secure:
                 context = self._endpoint.ssl_context or ssl.create_default_context()
                 sock.settimeout(self._left())
-                sock = self._own(context.wrap_socket(sock, server_hostname=host))
+                # The handshake comes after _own(), so that abort() can end it too.
+                secured = context.wrap_socket(sock, server_hostname=host, do_handshake_on_connect=False)
+                sock = self._own(secured)
+                secured.do_handshake()
             leftover = self._upgrade(sock)
             sock.setblocking(False)
             with self._lock:  # from here on abort() has nothing to break: the transport has an owner
@@ -189,7 +174,7 @@ class Dialing:
             lines.append("Proxy-Authorization: Basic " + base64.b64encode(pair).decode())
         sock.sendall("\r\n".join([*lines, "", ""]).encode("latin-1"))
         answer = b""
-        while b"\r\n\r\n" not in answer and len(answer) < _HANDSHAKE_LIMIT:
+        while b"\r\n\r\n" not in answer and len(answer) < _PROXY_LIMIT:
             sock.settimeout(self._left())
             piece = sock.recv(1)  # byte by byte: what follows the empty line belongs to TLS
             if not piece:
@@ -214,30 +199,22 @@ class Dialing:
 
     def _upgrade(self, sock: socket.socket) -> bytes:
         """Do the WebSocket upgrade; returns bytes of the first frames that came along with its answer."""
-        line = _HandshakeSocket(sock, self._deadline, self._endpoint.api_key)
+        headers = tuple(f"{name}: {value}" for name, value in self._endpoint.headers)
+        line = HandshakeSocket(sock, self._deadline, self._endpoint.api_key, headers)
         client = WebSocket()
         try:
             client.connect(  # type: ignore[no-untyped-call]
                 self._endpoint.url,
                 socket=line,
-                header=[f"{name}: {value}" for name, value in self._endpoint.headers],
+                header=list(headers),
                 suppress_origin=True,
                 redirect_limit=0,  # websocket-client would follow with the Authorization header still on
             )
-        except WebSocketBadStatusException as error:
-            body = error.resp_body if error.resp_body is not None else line.leftover()
-            raise from_handshake(error.status_code, dict(error.resp_headers or {}), body) from None
+        except NotSwitched:
+            raise refusal(line) from None
         except WebSocketException as error:
             if isinstance(error, WebSocketTimeoutException):
                 raise TimeoutError from error
-            answer = client.handshake_response
-            if answer is not None and answer.status in (301, 302, 303, 307, 308):
-                target = urlsplit(str((answer.headers or {}).get("location", ""))).hostname or "elsewhere"
-                raise ConnectionFailed(
-                    f"the server redirects to {target}; redirects are not followed, because the API key would go"
-                    " there too: give that URL to the client if you trust it",
-                    retryable=False,
-                ) from error
             raise
         return line.leftover()
 
@@ -260,61 +237,6 @@ class Dialing:
         return ConnectionFailed(f"connecting to {where} failed: {error or type(error).__name__}")
 
 
-class _HandshakeSocket:
-    """What websocket-client sees as its socket during the upgrade.
-
-    It keeps the deadline over every single read, reads in large pieces, bounds the answer, and adds the
-    ``Authorization`` header to the bytes themselves, so that websocket-client's trace never sees the key.
-    """
-
-    def __init__(self, sock: socket.socket, deadline: float, api_key: Secret) -> None:
-        self._sock = sock
-        self._deadline = deadline
-        self._api_key = api_key
-        self._buffer = b""
-        self._received = 0
-
-    def _arm(self) -> None:
-        left = self._deadline - time.monotonic()
-        if left <= 0:
-            raise TimeoutError
-        self._sock.settimeout(left)
-
-    def send(self, data: bytes) -> int:
-        self._arm()
-        head, end, body = data.partition(b"\r\n\r\n")
-        self._sock.sendall(
-            head + b"\r\nAuthorization: Bearer " + self._api_key.reveal().encode("latin-1") + end + body
-        )
-        return len(data)
-
-    def recv(self, size: int) -> bytes:
-        if not self._buffer:
-            self._arm()
-            self._buffer = self._sock.recv(_READ_SIZE)
-            self._received += len(self._buffer)
-            if self._received > _HANDSHAKE_LIMIT:
-                raise ProtocolError("the answer to the WebSocket upgrade does not end")
-        taken, self._buffer = self._buffer[:size], self._buffer[size:]
-        return taken
-
-    def leftover(self) -> bytes:
-        left, self._buffer = self._buffer, b""
-        return left
-
-    def gettimeout(self) -> float | None:
-        return self._sock.gettimeout()
-
-    def settimeout(self, timeout: float | None) -> None:
-        self._sock.settimeout(timeout)
-
-    def fileno(self) -> int:
-        return self._sock.fileno()
-
-    def close(self) -> None:
-        self._sock.close()
-
-
 class Transport:
     """A connected, non-blocking socket and the frame reader behind it; the network thread's own."""
 
@@ -323,6 +245,8 @@ class Transport:
         self._reader = reader
         self._leftover = leftover
         self._view = memoryview(bytearray(_READ_SIZE))
+        self.bytes_received = 0
+        self._failure: OSError | ProtocolError | None = None  # comes after the messages that were read before it
         self.read_wants_write = False  # TLS may need to write before it can read (key update), and the reverse
         self.write_wants_read = False
 
@@ -340,9 +264,22 @@ class Transport:
             OSError: The connection broke.
             ProtocolError: What came is no WebSocket stream.
         """
+        if self._failure is not None:
+            raise self._failure
         messages: list[Message] = []
+        try:
+            at_end = self._receive(messages)
+        except (OSError, ProtocolError) as error:
+            if not messages:
+                raise
+            self._failure = error
+            return messages, False
+        return messages, at_end
+
+    def _receive(self, messages: list[Message]) -> bool:
         if self._leftover:
-            messages, self._leftover = self._reader.feed(self._leftover), b""
+            leftover, self._leftover = self._leftover, b""
+            self._reader.feed(leftover, messages)
         self.read_wants_write = False
         for _ in range(_READS_AT_ONCE):
             try:
@@ -353,15 +290,18 @@ class Transport:
                 self.read_wants_write = True
                 break
             except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
-                return messages, True
+                return True
             if size == 0:
-                return messages, True
-            messages += self._reader.feed(self._view[:size])
-        return messages, False
+                return True
+            self.bytes_received += size
+            self._reader.feed(self._view[:size], messages)
+        return False
 
     def more_to_read(self) -> bool:
-        """Whether bytes wait inside TLS or from the handshake, where a selector cannot see them."""
-        return bool(self._leftover) or (isinstance(self._sock, ssl.SSLSocket) and self._sock.pending() > 0)
+        """Whether something waits inside TLS, from the handshake or after a failure, where a selector cannot see it."""
+        if self._failure is not None or self._leftover:
+            return True
+        return isinstance(self._sock, ssl.SSLSocket) and self._sock.pending() > 0
 
     def send(self, data: memoryview) -> int:
         """Write what fits, without waiting; returns how many bytes went, 0 when there is no room.

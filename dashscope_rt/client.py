@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
-import platform
 import ssl
+import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from . import _endpoint
+from . import _endpoint, _secret
 from ._callbacks import check_names
 from ._connection import Limits
-from ._transport import Endpoint, Secret
+from ._secret import Secret
+from ._transport import Endpoint
 from ._version import __version__
 from .config import Keepalive, Reconnect, SessionConfig, Timeouts
 from .errors import AuthenticationError
@@ -70,8 +71,8 @@ class RealtimeClient:
     ) -> None:
         if ca_file is not None and ssl_context is not None:
             raise ValueError("give ca_file or ssl_context, not both; load the CA into your own context")
-        self._key: Callable[[], str] | Secret | None
-        self._key = Secret(_endpoint.checked_key(api_key)) if isinstance(api_key, str) else api_key
+        self._key: Callable[[], str] | Secret | None = _secret.api_key(api_key) if isinstance(api_key, str) else api_key
+        del api_key  # a traceback with locals must not show it, whatever is refused below
         environment = os.environ
         url = url or (environment.get("DASHSCOPE_REALTIME_URL") if region is None and workspace is None else None) or None
         region = region or environment.get("DASHSCOPE_REGION") or "cn-beijing"
@@ -81,8 +82,10 @@ class RealtimeClient:
         if workspace is not None and (url is not None or not workspace_host):
             names["X-DashScope-WorkSpace"] = workspace
         self._headers = _endpoint.checked_headers({**names, **(headers or {})})
-        given = _endpoint.proxy_for(self._url, proxy) if proxy else proxy
-        self._proxy = Secret(given) if given else given
+        self._proxy: Secret | None = None
+        if proxy:
+            self._proxy = Secret(_endpoint.proxy_for(self._url, proxy) or "")
+        self._no_proxy = proxy == ""
         self._ca_file = ca_file
         self._ssl_context = ssl_context
         self._ssl_lock = threading.Lock()  # guards the making of the one shared context
@@ -178,7 +181,7 @@ class RealtimeClient:
     def _make_endpoint(self, url: str) -> Endpoint:
         secure = url.startswith("wss:")
         proxy = self._proxy
-        if proxy is None:
+        if proxy is None and not self._no_proxy:
             found = _endpoint.proxy_for(url, None)
             proxy = Secret(found) if found else None
         return Endpoint(
@@ -186,21 +189,20 @@ class RealtimeClient:
             headers=self._headers,
             api_key=self._current_key(),
             ssl_context=self._shared_context() if secure else None,
-            proxy=proxy if isinstance(proxy, Secret) else None,
+            proxy=proxy,
         )
 
     def _current_key(self) -> Secret:
         if isinstance(self._key, Secret):
             return self._key
         if self._key is not None:
-            return Secret(_endpoint.checked_key(self._key()))
-        found = os.environ.get(_KEY_VARIABLE, "")
-        if not found.strip():
+            return _secret.api_key(self._key())
+        if not os.environ.get(_KEY_VARIABLE, "").strip():
             raise AuthenticationError(
                 f"there is no API key: neither RealtimeClient(api_key=…) was given nor the environment variable"
                 f" {_KEY_VARIABLE} is set; make a key in the Model Studio console of your region"
             )
-        return Secret(_endpoint.checked_key(found))
+        return _secret.api_key(os.environ[_KEY_VARIABLE])
 
     def _shared_context(self) -> ssl.SSLContext:
         # One context for all sessions: loading the CA bundle costs 30 ms and most of a session's memory.
@@ -214,4 +216,4 @@ class RealtimeClient:
 
 
 def _user_agent() -> str:
-    return f"dashscope_rt/{__version__} python/{platform.python_version()} {platform.system().lower()}"
+    return f"dashscope_rt/{__version__} python/{'.'.join(map(str, sys.version_info[:3]))} {sys.platform}"

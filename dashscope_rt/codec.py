@@ -55,6 +55,7 @@ __all__ = [
     "encode",
     "encode_audio_append",
     "encode_raw",
+    "prepare",
 ]
 
 Hook = Callable[[Any, Any], Any]
@@ -208,6 +209,40 @@ def _sentence(error: BaseException, _: object) -> str:
 
 
 # The public functions.
+
+
+def prepare() -> None:
+    """Have the readers of the events of a turn written now, which takes some 10 ms once in a process.
+
+    Otherwise they are written when the first event of each type comes, in the middle of the first answer. Any thread.
+    """
+    for name in _OF_A_TURN:
+        if name not in _KNOWN:
+            kind = SERVER_EVENTS[name]
+            _KNOWN[name] = (kind, _readers(detailed=False).of(kind))
+
+
+_OF_A_TURN = (
+    "session.created",
+    "session.updated",
+    "response.audio.delta",
+    "response.audio_transcript.delta",
+    "response.created",
+    "response.done",
+    "conversation.item.created",
+    "input_audio_buffer.speech_started",
+    "input_audio_buffer.speech_stopped",
+    "input_audio_buffer.committed",
+    "conversation.item.input_audio_transcription.delta",
+    "conversation.item.input_audio_transcription.completed",
+    "response.output_item.added",
+    "response.content_part.added",
+    "response.audio_transcript.done",
+    "response.audio.done",
+    "response.content_part.done",
+    "response.output_item.done",
+    "error",
+)
 
 
 def decode(data: bytes | str) -> ServerEvent:

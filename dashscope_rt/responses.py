@@ -50,7 +50,7 @@ class FunctionCall:
         response_id: The response it came in.
     """
 
-    __slots__ = ("_answer", "_answered", "arguments_json", "call_id", "name", "response_id")
+    __slots__ = ("_answer", "_once", "arguments_json", "call_id", "name", "response_id")
 
     def __init__(
         self,
@@ -66,7 +66,7 @@ class FunctionCall:
         self.arguments_json = arguments_json.strip()
         self.response_id = response_id
         self._answer = answer
-        self._answered = False
+        self._once = [True]  # popped by the one answer: a list, because pop() is atomic
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -88,7 +88,7 @@ class FunctionCall:
     @property
     def answered(self) -> bool:
         """Whether `respond` was called."""
-        return self._answered
+        return not self._once
 
     def respond(self, output: Any) -> str:
         """Send the function's result; when all calls of the response have one, the model is asked to go on.
@@ -109,17 +109,21 @@ class FunctionCall:
         """
         if self._answer is None:
             raise RuntimeError(f"the call {self.call_id} belongs to no session")
-        if self._answered:
-            raise RuntimeError(f"the call {self.call_id} of {self.name} was answered before")
         text = output if isinstance(output, str) else json.dumps(output, ensure_ascii=False)
-        event_id = self._answer(self, text)
-        self._answered = True
-        return event_id
+        try:
+            self._once.pop()
+        except IndexError:
+            raise RuntimeError(f"the call {self.call_id} of {self.name} was answered before") from None
+        try:
+            return self._answer(self, text)
+        except BaseException:
+            self._once.append(True)  # it was not sent, so it may be tried again
+            raise
 
     def __repr__(self) -> str:
         return (
             f"FunctionCall(name={self.name!r}, call_id={self.call_id!r},"
-            f" arguments=<{len(self.arguments_json)} chars>, answered={self._answered})"
+            f" arguments=<{len(self.arguments_json)} chars>, answered={self.answered})"
         )
 
 

@@ -14,6 +14,7 @@ the event, so every waiting method works on every thread, callbacks included.
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
@@ -79,6 +80,7 @@ class RealtimeSession(Listening):
         self._reconnect = reconnect
         self._connection: Connection | None = None
         self._pid = 0
+        self._connecting = threading.Lock()  # held while a connection is made and not yet known as ours
         self._turns = TurnTaking(self)
         self.model = model
         self.timeouts = timeouts
@@ -99,6 +101,16 @@ class RealtimeSession(Listening):
         """
         if self._connection is not None and self._pid == os.getpid() and self._connection.info is None:
             raise RuntimeError("the session is open already; close() it first, or make a second session")
+        if not self._connecting.acquire(blocking=False):
+            raise RuntimeError("the session is being opened by another thread")
+        try:
+            connection = self._new_connection()
+        finally:
+            self._connecting.release()
+        connection.open()
+        return self
+
+    def _new_connection(self) -> Connection:
         connection = Connection(
             self._endpoint,
             configuration=self._first_update,
@@ -111,8 +123,7 @@ class RealtimeSession(Listening):
             reconnect=self._reconnect,
         )
         self._connection, self._pid = connection, os.getpid()
-        connection.open()
-        return self
+        return connection
 
     def close(self, timeout: float | None = None, *, code: int = 1000, reason: str = "") -> None:
         """End the session: what is queued goes out, then a close frame; never longer than ``timeout``.
@@ -141,7 +152,8 @@ class RealtimeSession(Listening):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        if self._pid == os.getpid():  # a forked child that leaves the block has nothing to close
+            self.close()
 
     def __repr__(self) -> str:
         connection = self._connection

@@ -266,17 +266,18 @@ class Turn:
             return
         timing = self.timing
         if isinstance(event, (ev.ResponseTextDelta, ev.ResponseAudioTranscriptDelta)):
-            if event.response_id not in self._before:
+            if self._is_ours(event.response_id):
                 self._pieces.append(Piece(kind="text", text=event.delta or "", event=event))
                 timing.first_text_ms = self._ms(now) if timing.first_text_ms is None else timing.first_text_ms
         elif isinstance(event, ev.ResponseAudioDelta):
-            if event.response_id not in self._before:
+            if self._is_ours(event.response_id):
                 self._pieces.append(Piece(kind="audio", event=event))
                 timing.first_audio_ms = self._ms(now) if timing.first_audio_ms is None else timing.first_audio_ms
         elif isinstance(event, ev.ResponseCreated):
             active = self._connection.state.active
             self.responses += [active[key] for key in active if key not in self._before and active[key] not in self.responses]
-            timing.response_created_ms = self._ms(now)
+            if timing.response_created_ms is None:
+                timing.response_created_ms = self._ms(now)
         elif isinstance(event, ev.InputAudioBufferSpeechStarted):
             self._speech_heard = True
         elif isinstance(event, ev.InputAudioBufferSpeechStopped):
@@ -286,6 +287,10 @@ class Turn:
         for notice in notices:
             self._take(notice, now)
         self._check_over(now)
+
+    def _is_ours(self, response_id: str | None) -> bool:
+        # Late pieces of an answer that was cancelled before belong to nobody.
+        return any(response.id == response_id and response.done_at is None for response in self.responses)
 
     def _take(self, notice: Notice, now: float) -> None:
         if isinstance(notice, InputTranscript):

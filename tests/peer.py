@@ -39,13 +39,12 @@ class Line:
         self.request = head.decode()
         return self.request
 
-    def accept(self) -> None:
+    def accept(self, *headers: str) -> None:
         request = self.read_request()
         key = next(line.split(":", 1)[1].strip() for line in request.split("\r\n") if line.lower().startswith("sec-websocket-key"))
         token = base64.b64encode(hashlib.sha1((key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11").encode()).digest()).decode()
-        self.sock.sendall(
-            f"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {token}\r\n\r\n".encode()
-        )
+        answer = ["HTTP/1.1 101 Switching Protocols", "Upgrade: websocket", "Connection: Upgrade"]
+        self.sock.sendall("\r\n".join([*answer, f"Sec-WebSocket-Accept: {token}", *headers, "", ""]).encode())
 
     def refuse(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
         self.read_request()
@@ -114,6 +113,12 @@ class Line:
         """End the connection with a TCP reset."""
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.sock.close()
+
+    def swallow(self) -> None:
+        """Take bytes, whatever they are, until the client ends the stream."""
+        with contextlib.suppress(OSError):
+            while self.sock.recv(65536):
+                pass
 
     def drain(self) -> None:
         """Read until the client is gone; answers its close frame."""

@@ -6,15 +6,41 @@
         client = dashscope_rt.RealtimeClient(api_key="sk-any", url=emulator.url)
 
 With pytest there is the fixture ``dashscope_emulator``. It needs ``pip install "dashscope_rt[emulator]"``.
+
+    you       Emulator, Answer, Heard, Variants      emulator.py, _answers.py, _variants.py, fixtures.py, command.py
+    edges     handshake, socket, TLS, faults         _connection.py, _layers.py, _handshake.py, _hooks.py, _records.py
+    middle    the protocol, without socket or clock  _session.py -> _turns.py, _responses.py -> _response.py
+    values    checks, sound, pictures, tokens        _validation.py, _configuration.py, _buffer.py, _vad.py, _sound.py …
+
+It shares nothing with the client but the table of models, because it is there to judge the client.
 """
 
 from __future__ import annotations
 
-from ._answers import Answer, FunctionCall, Heard
-from ._hooks import Ending, Hooks, Raw, Reply
-from ._records import Handshake, Received
-from ._variants import Variants
-from .emulator import Emulator
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ._answers import Answer, FunctionCall, Heard
+    from ._hooks import Ending, Hooks, Raw, Reply
+    from ._records import Handshake, Received
+    from ._variants import Variants
+    from .emulator import Emulator
+
+# Loaded when first asked for, because pytest loads the fixtures, and so this package, in every run.
+_HOMES = {
+    "Answer": "_answers",
+    "Emulator": "emulator",
+    "Ending": "_hooks",
+    "FunctionCall": "_answers",
+    "Handshake": "_records",
+    "Heard": "_answers",
+    "Hooks": "_hooks",
+    "Raw": "_hooks",
+    "Received": "_records",
+    "Reply": "_hooks",
+    "Variants": "_variants",
+}
 
 __all__ = [
     "Answer",
@@ -29,3 +55,9 @@ __all__ = [
     "Reply",
     "Variants",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -66,7 +66,7 @@ class Connection:
         self._owner = owner
         self._socket = sock
         self._layer = Plain() if owner.tls_context is None else Tls(owner.tls_context)
-        self._protocol = Protocol(owner.variants.max_message_bytes, lambda frame: self.hooks.framing(self, frame))
+        self._protocol = Protocol(owner.variants.max_message_bytes, self._passes)
         self._session: Session | None = None
         self._answers: Answers | None = None
         self._outgoing = bytearray()
@@ -75,6 +75,7 @@ class Connection:
         self._reading = True
         self._peer_done = False
         self._eof_wanted = False
+        self._mute = False  # a close frame was kept back by the hooks: as if we had never seen the client's
         self._eof_sent = False
         self._over = False
         self._ended = False  # our close frame was sent, or what was sent in its place
@@ -169,6 +170,11 @@ class Connection:
         """A held answer goes on."""
         if self._session is not None:
             self._session.release(time.monotonic())
+
+    def _passes(self, frame: Frame) -> bool:
+        passes = self.hooks.framing(self, frame)
+        self._mute = self._mute or (frame.opcode is Opcode.CLOSE and not passes)
+        return passes
 
     # The thread
 
@@ -385,6 +391,8 @@ class Connection:
         self._expire_in(_GOING_AWAY_S)
 
     def _expire_in(self, seconds: float) -> None:
+        if self._mute and seconds != _GOING_AWAY_S:
+            return  # until the client hangs up
         when = time.monotonic() + seconds
         self._deadline = when if self._deadline is None else min(when, self._deadline)
 
@@ -393,7 +401,7 @@ class Connection:
     def _collect(self) -> None:
         for data in self._protocol.data_to_send():
             if not data:
-                self._eof_wanted = True
+                self._eof_wanted = not self._mute
             elif changed := self.hooks.writing(self, data):
                 self._outgoing += self._layer.seal(changed)
 

@@ -1,7 +1,7 @@
 """Voice activity by loudness, on audio time: how fast the bytes arrive makes no difference.
 
-Frames of 20 ms are loud or not. Speech starts with three loud frames out of five; it ends when no two loud frames in a
-row have come for the configured silence, so a click does not start a turn and a stop inside a word does not end one.
+Frames of 20 ms are loud or not. Speech starts with three loud frames out of five, and ends when that has not happened
+again for the configured silence: a click does not start a turn, and a stop inside a word does not end one.
 """
 
 from __future__ import annotations
@@ -58,7 +58,6 @@ class EnergyVad:
         self._pending: array[int] = array("h")
         self._position = start
         self._recent: deque[bool] = deque(maxlen=_WINDOW)
-        self._in_a_row = 0
         self._quiet = 0
         self._last_loud = start
 
@@ -81,9 +80,9 @@ class EnergyVad:
         start = self._position
         self._position += self.frame
         self._recent.append(loud)
-        self._in_a_row = self._in_a_row + 1 if loud else 0
+        enough = sum(self._recent) >= _NEEDED
         if not self.speaking:
-            if sum(self._recent) < _NEEDED:
+            if not enough:
                 return None
             first = list(self._recent).index(True)
             self.speaking = True
@@ -91,7 +90,7 @@ class EnergyVad:
             self._last_loud = self._position
             at = max(0, start - (len(self._recent) - 1 - first) * self.frame)
             return Edge("started", at, self._position)
-        if self._in_a_row >= 2:
+        if loud and enough:
             self._quiet = 0
             self._last_loud = self._position
             return None

@@ -96,6 +96,7 @@ class Emulator:
         # Guards what follows: the accept thread adds, connections take themselves out, close() reads.
         self._lock = threading.Lock()
         self._connections: dict[int, Connection] = {}
+        self._lingering: list[Connection] = []  # over, but their answer callable still runs
         self._closed = False
 
     # Life
@@ -134,7 +135,7 @@ class Emulator:
         deadline = time.monotonic() + timeout
         with self._lock:
             self._closed = True
-            connections = list(self._connections.values())
+            connections = [*self._connections.values(), *self._lingering]
         if self._wake is not None:
             with contextlib.suppress(OSError):
                 self._wake.send(b"x")
@@ -142,9 +143,12 @@ class Emulator:
             self._thread.join(max(0.0, deadline - time.monotonic()))
         for connection in connections:
             connection.close()
-        left = [connection.number for connection in connections if not connection.join(deadline)]
-        if left:
-            logger.warning("The answer callable still runs for connection %s", ", ".join(map(str, left)))
+        lingering = [connection for connection in connections if not connection.join(deadline)]
+        with self._lock:
+            self._lingering = lingering
+        if lingering:
+            numbers = ", ".join(str(connection.number) for connection in lingering)
+            logger.warning("The answer callable still runs for connection %s", numbers)
         if self._wake is not None:
             self._wake.close()
         if self._folder is not None:
@@ -295,8 +299,8 @@ class Emulator:
                 try:
                     connection = Connection(self, number, accepted, self._hooks(number))
                 except Exception as exc:  # noqa: BLE001 - the hooks are the user's; check() raises it
-                    accepted.close()
                     self.records.fail(exc)
+                    accepted.close()
                     continue
                 with self._lock:
                     if self._closed:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from tests.benchmarks.pieces import AUDIO_BYTES, PER_RESPONSE, STAMP_DIGITS, audio_text
+from tests.benchmarks.pieces import PER_RESPONSE, STAMP_DIGITS, audio_text
 
 TEXT, CLOSE, PING, PONG = 0x1, 0x8, 0x9, 0xA
 LAST = "resp_last"  # id of the response after which a client stops counting

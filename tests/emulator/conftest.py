@@ -55,7 +55,9 @@ def service() -> Iterator[Service]:
 def talk(service: Service) -> Callable[..., Talk]:
     """``talk(answer, model=…, session fields…)``: a fresh emulator and a client that is connected to it."""
 
-    def make(answer: Any = None, *, model: str | None = None, session: dict[str, Any] | None = None, **options: Any) -> Talk:
+    def make(
+        answer: Any = None, *, model: str | None = None, session: dict[str, Any] | None = None, **options: Any
+    ) -> Talk:
         emulator = service(answer, **options)
         arguments = {"model": model} if model else {}
         return service.talk(emulator, **arguments, **(session or {}))
@@ -67,5 +69,7 @@ def talk(service: Service) -> Callable[..., Talk]:
 def no_thread_is_left() -> Iterator[None]:
     before = set(threading.enumerate())
     yield
-    left = [thread.name for thread in threading.enumerate() if thread not in before and thread.name.startswith("dashscope")]
+    left = [
+        thread.name for thread in threading.enumerate() if thread not in before and thread.name.startswith("dashscope")
+    ]
     assert not left

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import json
 import threading
 from collections.abc import Callable
@@ -23,7 +24,8 @@ MESSAGE = ["response.output_item.added", "conversation.item.created", "response.
 CLOSED = ["response.content_part.done", "response.output_item.done"]
 VOICE_DONE = ["response.audio_transcript.done", "response.audio.done", *CLOSED]
 SPOKEN = [
-    "response.created", *MESSAGE, "response.audio_transcript.delta", "response.audio.delta", *VOICE_DONE, "response.done",
+    "response.created", *MESSAGE, "response.audio_transcript.delta", "response.audio.delta", *VOICE_DONE,
+    "response.done",
 ]  # fmt: skip
 WRITTEN = ["response.created", *MESSAGE, "response.text.delta", "response.text.done", *CLOSED, "response.done"]
 CALL = [
@@ -49,7 +51,9 @@ def sound(events: list[Event]) -> bytes:
 def test_opening_echoes_the_whole_configuration(talk: TalkTo) -> None:
     made = talk()
     created = made.events[0]["session"]
-    updated = made.update(instructions="Be brief.", voice="Ethan", turn_detection={"type": "server_vad", "threshold": 0.1})
+    updated = made.update(
+        instructions="Be brief.", voice="Ethan", turn_detection={"type": "server_vad", "threshold": 0.1}
+    )
     assert created["voice"] == "Tina"
     assert created["id"].startswith("sess_emulator")
     assert created["model"] == "qwen3.5-omni-flash-realtime"
@@ -235,7 +239,9 @@ def test_vad_turn(talk: TalkTo) -> None:
     made.say(extra_ms=200)
     events = made.until("response.done")
     assert kinds(events) == [*SPEECH, *COMMITTED, *TRANSCRIBED, *SPOKEN]
-    items = {event["item_id"] for event in events if event["type"].startswith(("input_audio_buffer", "conversation.item.i"))}
+    items = {
+        event["item_id"] for event in events if event["type"].startswith(("input_audio_buffer", "conversation.item.i"))
+    }
     assert items == {events[0]["item_id"]}
     assert 0 <= events[0]["audio_start_ms"] < 400
     stopped = of(events, "input_audio_buffer.speech_stopped")[0]
@@ -247,7 +253,7 @@ def test_vad_turn_is_transcribed_as_the_script_says(talk: TalkTo) -> None:
     made.say(extra_ms=200)
     events = made.until("response.done")
     deltas = [delta["text"] + delta["stash"] for delta in of(events, DELTA)]
-    assert all(later.startswith(earlier) for earlier, later in zip(deltas, deltas[1:], strict=False))
+    assert all(later.startswith(earlier) for earlier, later in itertools.pairwise(deltas))
     assert deltas[-1] == of(events, COMPLETED)[0]["transcript"]
     before = events.index(of(events, "input_audio_buffer.speech_stopped")[0])
     assert of(events[:before], DELTA)
@@ -305,7 +311,9 @@ def test_semantic_vad_may_refuse_a_response_create(talk: TalkTo) -> None:
 
 
 def test_semantic_vad_waits_for_a_callable(talk: TalkTo) -> None:
-    made = talk(lambda heard: Answer("Yes.", input_transcript="Well?"), session={"turn_detection": {"type": "semantic_vad"}})
+    made = talk(
+        lambda heard: Answer("Yes.", input_transcript="Well?"), session={"turn_detection": {"type": "semantic_vad"}}
+    )
     made.say(extra_ms=200)
     events = made.until("response.done")
     assert of(events, COMPLETED)[0]["transcript"] == "Well?"
@@ -326,7 +334,8 @@ def test_barge_in_ends_the_response(talk: TalkTo) -> None:
     cut = events.index(of(events, "input_audio_buffer.speech_started")[0])
     assert set(kinds(events[:cut])) <= {"response.audio.delta", "response.audio_transcript.delta"}
     assert kinds(events[cut:]) == [
-        "input_audio_buffer.speech_started", *VOICE_DONE, "response.done", *SPEECH[1:], *COMMITTED, *TRANSCRIBED, *SPOKEN,
+        "input_audio_buffer.speech_started", *VOICE_DONE, "response.done",
+        *SPEECH[1:], *COMMITTED, *TRANSCRIBED, *SPOKEN,
     ]  # fmt: skip
     first = of(events, "response.done")[0]["response"]
     assert first["status"] == "cancelled"
@@ -482,7 +491,11 @@ def test_text_and_several_calls_in_one_response(talk: TalkTo) -> None:
 
     def answer(question: Heard) -> Answer:
         heard.append(question)
-        return Answer("Let me see.", function_calls=[CHENGDU, FunctionCall("f", "{broken")]) if question.turn == 1 else Answer("So.")
+        return (
+            Answer("Let me see.", function_calls=[CHENGDU, FunctionCall("f", "{broken")])
+            if question.turn == 1
+            else Answer("So.")
+        )
 
     made = talk(answer, session={**MANUAL, **TOOLS, **TEXT_ONLY})
     made.ask()
@@ -549,7 +562,10 @@ def test_text_input(talk: TalkTo, model: str) -> None:
 def test_older_models_are_asked_with_instructions(talk: TalkTo) -> None:
     made = talk(model="qwen3-omni-flash-realtime", session=TEXT_ONLY)
     made.send("response.create", response={"instructions": "Say hello."})
-    assert of(made.until("response.done"), "response.text.done")[0]["text"] == "This is the emulator. You asked: Say hello."
+    assert (
+        of(made.until("response.done"), "response.text.done")[0]["text"]
+        == "This is the emulator. You asked: Say hello."
+    )
 
 
 # 11. Ending
@@ -572,7 +588,10 @@ def test_session_finish_with_nothing_going_on(talk: TalkTo) -> None:
 
 def test_the_servers_answer_may_break_off(talk: TalkTo) -> None:
     repeat = {"code": "COMMON_ERROR", "message": "model repeat output happened"}
-    made = talk([Answer("One two three.", audio=silence(900, 24000), hold_after_ms=300, error=repeat, close=(1011, "x"))], session=MANUAL)
+    made = talk(
+        [Answer("One two three.", audio=silence(900, 24000), hold_after_ms=300, error=repeat, close=(1011, "x"))],
+        session=MANUAL,
+    )
     made.ask()
     made.send("response.create")
     events = made.until("error")

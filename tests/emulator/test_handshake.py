@@ -85,8 +85,8 @@ def test_the_url_must_be_right(service: Service, target: str, status: int) -> No
 
 def test_the_path_must_be_right(service: Service) -> None:
     emulator = service()
+    url = emulator.url.replace("realtime", "inference")
     with ExitStack() as stack, pytest.raises(InvalidStatus) as caught:
-        url = emulator.url.replace("realtime", "inference")
         stack.enter_context(connect(f"{url}?model={MODEL}", additional_headers=KEY))
     assert caught.value.response.status_code == 404
 
@@ -122,7 +122,11 @@ def test_workspaces(options: dict[str, Any], headers: dict[str, str], opens: boo
     from dashscope_rt.testing import Variants
     from dashscope_rt.testing._handshake import judge
 
-    given = {"authorization": "Bearer sk", "host": "127.0.0.1", **{name.lower(): value for name, value in headers.items()}}
+    given = {
+        "authorization": "Bearer sk",
+        "host": "127.0.0.1",
+        **{name.lower(): value for name, value in headers.items()},
+    }
     reply = judge(f"/api-ws/v1/realtime?model={MODEL}", given, None, Variants(**options))
     assert reply.status == (101 if opens else 403)
 

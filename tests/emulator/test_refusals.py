@@ -1,4 +1,4 @@
-"""What the service refuses, the emulator refuses: with the documented words where there are any, and the session goes on."""
+"""What the service refuses, the emulator refuses, with the documented words where there are any, and goes on."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from websockets.exceptions import ConnectionClosed
 from dashscope_rt.testing import Answer, FunctionCall
 
 from .conftest import Service
-from .talk import MANUAL, NEWEST, OLD, TEXT_ONLY, TURBO, TESTS, Machine, Talk, jpeg, read, silence, text_of
+from .talk import MANUAL, NEWEST, OLD, TESTS, TEXT_ONLY, TURBO, Machine, Talk, jpeg, read, silence, text_of
 
 TalkTo = Callable[..., Talk]
 WEATHER = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object", "properties": {}}}}
@@ -439,7 +439,9 @@ def test_mcp_tools_are_fixed_while_a_response_is_active() -> None:
     machine.wait()
     machine.update(tools=[])
     assert refusal(machine)["param"] == "session.tools"
-    machine.send("conversation.item.create", item={"type": "mcp_approval_response", "approval_request_id": "a", "approve": True})
+    machine.send(
+        "conversation.item.create", item={"type": "mcp_approval_response", "approval_request_id": "a", "approve": True}
+    )
     assert "Unknown approval request id" in refusal(machine)["message"]
 
 

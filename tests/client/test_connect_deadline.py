@@ -1,0 +1,244 @@
+"""connect() raises within one deadline over everything, and nothing of the attempt is left: no thread, no socket, no
+late connection."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from dashscope_rt import ConnectionClosed, ConnectionFailed, DeadlineExceeded, Timeouts, _network
+from tests.client.wire import MODEL, Background, Heard, client_for, created
+from tests.peer import SOON, Line, Peer
+
+CONNECT = 0.3  # s
+LATE = 2.0  # s: far more than CONNECT, far less than what a second deadline would take
+
+
+def silent(line: Line) -> None:
+    """Takes the TCP connection and says nothing."""
+    line.swallow()
+
+
+def drips(line: Line) -> None:
+    """Gives one byte of an endless handshake for every moment that passes."""
+    line.read_request()
+    over = threading.Event()
+    line.sock.sendall(b"HTTP/1.1 101 Switching Protocols\r\nX-Drip: ")
+    while not over.wait(0.01):  # the pace of the drip; nothing is waited for
+        line.sock.sendall(b"x")
+
+
+def drips_a_frame(line: Line) -> None:
+    """Upgrades, and then gives a message byte by byte that never ends."""
+    line.accept()
+    over = threading.Event()
+    line.sock.sendall(b"\x81\x7e\xff\xff")
+    while not over.wait(0.01):
+        line.sock.sendall(b" ")
+
+
+def never_created(line: Line) -> None:
+    line.accept()
+    line.drain()
+
+
+def never_updated(line: Line) -> None:
+    line.accept()
+    line.send(created())
+    line.drain()
+
+
+def chatters(line: Line) -> None:
+    """Says a lot, but never that the session is ready."""
+    line.accept()
+    over = threading.Event()
+    while not over.wait(0.001):
+        line.send({"type": "something.else"})
+
+
+@contextlib.contextmanager
+def on_time() -> Iterator[None]:
+    start = time.monotonic()
+    yield
+    assert CONNECT * 0.9 < time.monotonic() - start < LATE
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "scheme"),
+    [(each, "ws") for each in (silent, drips, drips_a_frame, never_created, never_updated, chatters)] + [(silent, "wss")],
+)
+def test_connect_raises_within_one_deadline(behaviour: object, scheme: str) -> None:
+    """The fixture nothing_left_behind sees that neither thread nor socket is left."""
+    closed = Heard()
+    with Peer(behaviour) as peer:  # type: ignore[arg-type]
+        client = client_for(peer.url.replace("ws:", f"{scheme}:"), timeouts=Timeouts(connect=CONNECT))
+        session = client.session(MODEL, voice="Tina", on_close=closed)
+        with on_time(), pytest.raises(DeadlineExceeded, match=r"Timeouts.connect") as caught:
+            session.connect()
+        assert isinstance(caught.value, TimeoutError)
+        assert caught.value.retryable
+        assert not session.is_open
+        with pytest.raises(ConnectionClosed):
+            session.append_audio(b"\0\0")
+        session.close()
+        assert closed.all == []
+        assert len(peer.lines) == 1
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "names"), [(never_created, "session.created"), (never_updated, "session.updated"), (silent, "upgrade")]
+)
+def test_the_message_tells_what_did_not_come(behaviour: object, names: str) -> None:
+    with Peer(behaviour) as peer:  # type: ignore[arg-type]
+        session = client_for(peer.url, timeouts=Timeouts(connect=0.1)).session(MODEL, voice="Tina")
+        with pytest.raises(DeadlineExceeded, match=names):
+            session.connect()
+
+
+def test_a_slow_name_server_cannot_hold_connect_and_no_connection_comes_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    answer, asked = threading.Event(), threading.Event()
+    real = socket.getaddrinfo
+
+    def slow(*args: object, **options: object) -> object:
+        if threading.current_thread().name.startswith("dashscope_rt-"):
+            asked.set()
+            answer.wait(SOON)
+        return real(*args, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(socket, "getaddrinfo", slow)
+    with Peer(lambda line: line.open()) as peer:
+        session = client_for(peer.url, timeouts=Timeouts(connect=CONNECT)).session(MODEL)
+        with on_time(), pytest.raises(DeadlineExceeded):
+            session.connect()
+        assert asked.is_set()
+        (thread,) = [each for each in threading.enumerate() if each.name.startswith("dashscope_rt-network")]
+        answer.set()
+        thread.join(SOON)
+        assert not thread.is_alive()
+        assert not session.is_open
+        assert peer.lines == []
+
+
+def test_a_connection_that_comes_about_at_the_very_deadline_does_not_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The dialling succeeds while connect() has just given up: the connection is closed, and both threads end."""
+    given_up, dialled = threading.Event(), threading.Event()
+    run = _network.Dialing.run
+
+    def late(dialing: _network.Dialing) -> object:
+        transport = run(dialing)
+        dialled.set()
+        given_up.wait(SOON)
+        return transport
+
+    monkeypatch.setattr(_network.Dialing, "run", late)
+    gone = threading.Event()
+
+    def script(line: Line) -> None:
+        line.open()
+        line.drain()
+        gone.set()
+
+    with Peer(script) as peer:
+        session = client_for(peer.url, timeouts=Timeouts(connect=CONNECT)).session(MODEL)
+        with pytest.raises(DeadlineExceeded):
+            session.connect()
+        assert dialled.is_set()
+        given_up.set()
+        assert gone.wait(SOON)
+        assert not session.is_open
+
+
+def test_connecting_after_a_failed_attempt_starts_afresh() -> None:
+    behaviours = iter([silent, lambda line: (line.open(), line.drain())])
+    with Peer(lambda line: next(behaviours)(line)) as peer:  # type: ignore[no-untyped-call]
+        client = client_for(peer.url, timeouts=Timeouts(connect=CONNECT))
+        session = client.session(MODEL)
+        with pytest.raises(DeadlineExceeded):
+            session.connect()
+        session.timeouts = Timeouts(connect=SOON)
+        with session:
+            assert session.is_open
+
+
+# ---- close() while connect() runs ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scheme", ["ws", "wss"])
+def test_close_during_connect_ends_both_at_once(scheme: str) -> None:
+    accepted, closed = threading.Event(), Heard()
+
+    def script(line: Line) -> None:
+        line.sock.recv(1)  # the client is in the middle of the TLS or the WebSocket handshake
+        accepted.set()
+        line.swallow()
+
+    with Peer(script) as peer:
+        client = client_for(peer.url.replace("ws:", f"{scheme}:"), timeouts=Timeouts(connect=60, close=1))
+        session = client.session(MODEL, on_close=closed)
+        connecting = Background(session.connect)
+        assert accepted.wait(SOON)
+        start = time.monotonic()
+        session.close()
+        assert time.monotonic() - start < 2
+        assert isinstance(connecting.error(), (ConnectionFailed, ConnectionClosed))
+        assert not session.is_open
+        assert closed.all == []
+
+
+def test_close_between_session_created_and_session_updated_ends_connect() -> None:
+    asked = threading.Event()
+
+    def script(line: Line) -> None:
+        line.open()
+        line.read_event("session.update")
+        asked.set()
+        line.drain()
+
+    with Peer(script) as peer:
+        session = client_for(peer.url, timeouts=Timeouts(connect=60)).session(MODEL, voice="Tina")
+        connecting = Background(session.connect)
+        assert asked.wait(SOON)
+        session.close()
+        assert isinstance(connecting.error(), (ConnectionFailed, ConnectionClosed))
+
+
+def test_a_second_connect_is_refused_while_the_first_still_asks_for_its_key() -> None:
+    """Otherwise one of the two connections would belong to nobody."""
+    asked, go = threading.Event(), threading.Event()
+
+    def key() -> str:
+        asked.set()
+        go.wait(SOON)
+        return "sk-1"
+
+    def script(line: Line) -> None:
+        line.open()
+        line.drain()
+
+    with Peer(script) as peer:
+        session = client_for(peer.url, key).session(MODEL)
+        first = Background(session.connect)
+        assert asked.wait(SOON)
+        second = Background(session.connect)
+        go.set()
+        outcomes = []
+        for call in (first, second):
+            try:
+                outcomes.append(call.result())
+            except RuntimeError as error:
+                outcomes.append(error)
+        session.close()
+        assert sum(outcome is session for outcome in outcomes) == 1
+        assert len(peer.lines) == 1
+
+
+def test_a_session_that_is_open_cannot_be_opened_again() -> None:
+    with Peer(lambda line: (line.open(), line.drain())) as peer, client_for(peer.url).session(MODEL) as session:  # type: ignore[arg-type, func-returns-value]
+        with pytest.raises(RuntimeError, match="open already"):
+            session.connect()
+        assert session.is_open
