@@ -26,6 +26,7 @@ from .turns import Turn
 if TYPE_CHECKING:
     from .session import RealtimeSession
 
+_THREAD = "dashscope_rt-ask"
 _CHUNK_MS = 100.0
 _TAIL_MS = 500.0  # silence on top of what the VAD waits for
 _LEAD_MS = 1000.0  # silence before pictures that come without audio
@@ -59,7 +60,7 @@ class TurnTaking:
         self._claim(turn, connection, deadline)
         connection.add_sink(turn._fold)
         if background:
-            threading.Thread(target=self._feed, args=(turn, question), name="dashscope_rt-ask", daemon=True).start()
+            threading.Thread(target=self._feed, args=(turn, question), name=_THREAD, daemon=True).start()
         else:
             self._feed(turn, question)
         return turn
@@ -126,14 +127,15 @@ class TurnTaking:
             turn._fail(error)
         except BaseException as error:
             turn._fail(ConnectionClosed(f"the question was not sent whole: {type(error).__name__}: {error}"))
-            raise
+            if threading.current_thread().name != _THREAD:  # there it would only print; the turn has it
+                raise
 
     def _send(self, turn: Turn, question: _Question) -> None:
         session, connection = self._session, turn._connection
         by_vad = turn._vad and question.audio is not None
         if by_vad and question.text is not None:
             self._say(turn, question.text)  # before the speech: the service answers by itself when that ends
-        self._append(question)
+        self._append(turn, question)
         if by_vad:
             turn._mark_sent()
             self._until_committed(turn)
@@ -148,7 +150,7 @@ class TurnTaking:
             self._until_created(turn, create)
         turn._mark_fed()
 
-    def _append(self, question: _Question) -> None:
+    def _append(self, turn: Turn, question: _Question) -> None:
         session = self._session
         images = list(question.images)
         if question.audio is None:
@@ -157,6 +159,8 @@ class TurnTaking:
                 session.append_image(image)
             return
         for piece in question.audio:
+            if turn.done:  # it failed, or nobody waits for it any more
+                return
             session.append_audio(piece)
             while images:  # audio first: the service wants it
                 session.append_image(images.pop(0))

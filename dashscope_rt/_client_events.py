@@ -17,7 +17,9 @@ from ._wire import Event, shown_as_bytes, shown_as_chars, shown_as_names
 def _bytes_like(event: object, field: attrs.Attribute[Any], value: object) -> None:
     if not isinstance(value, (bytes, bytearray, memoryview)):
         kind = type(value).__name__
-        raise TypeError(f"{type(event).__name__}.{field.name} must be bytes, not {kind}; Base64 is made when it is sent")
+        raise TypeError(
+            f"{type(event).__name__}.{field.name} must be bytes, not {kind}; Base64 is made when it is sent"
+        )
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)

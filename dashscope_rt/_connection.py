@@ -148,10 +148,10 @@ class Connection(Sending):
         """
         deadline = time.monotonic() + self._timeouts.connect
         _process.remember(self)
-        self.reader.start()
-        self.network.start()
-        codec.prepare()  # while the network thread waits for the network
         try:
+            self.reader.start()
+            self.network.start()
+            codec.prepare()  # while the network thread waits for the network
             with self.changed:
                 self._wait(lambda: self.phase in (OPEN, ENDED), deadline)
                 phase = self.phase

@@ -124,6 +124,7 @@ class NetworkThread:
         self._lock = threading.Lock()
         self._out = memoryview(b"")  # framed bytes the socket has not taken yet
         self._out_items: list[Outgoing] = []  # the events inside _out
+        self._out_sizes: list[int] = []  # bytes of the frame of each
         self._control: list[bytes] = []  # pongs, pings, close: before the next events
         self._next_ping = _IDLE
         self._pong_due: float | None = None
@@ -362,7 +363,9 @@ class NetworkThread:
                 if not items and not self._control:
                     return self._say_goodbye(transport)
                 frames, self._control = self._control, []
-                frames += [frame(TEXT, item.payload) for item in items]
+                texts = [frame(TEXT, item.payload) for item in items]
+                self._out_sizes = [len(text) for text in texts]
+                frames += texts
                 self._out = memoryview(frames[0] if len(frames) == 1 else b"".join(frames))
                 self._out_items = items
             while self._out:
@@ -441,7 +444,14 @@ class NetworkThread:
 
     def unsent(self) -> list[Outgoing]:
         """Return events that were taken from the outbox but not wholly written; after the end only."""
-        return self._out_items
+        left = len(self._out)
+        count = 0
+        for size in reversed(self._out_sizes):  # events stand behind control frames, so the last sizes are theirs
+            if left <= 0:
+                break
+            left -= size
+            count += 1
+        return self._out_items[max(0, len(self._out_items) - count) :]
 
 
 def _may_be_sent(code: int) -> bool:

@@ -249,7 +249,7 @@ class Part:
         shown_fields = []
         for field in attrs.fields(self.__class__):
             value = getattr(self, field.name)
-            if value is UNSET or field.repr is False:
+            if value is UNSET or field.repr is False or (field.name == "extra" and not value):
                 continue
             show = repr if field.repr is True else field.repr
             shown_fields.append(f"{field.name}={show(value)}")

@@ -30,7 +30,8 @@ def api_key(given: object) -> Secret:
     Raises:
         ValueError: It is empty, or holds what no key holds; the key is in neither the message nor the traceback.
     """
-    secret = given if isinstance(given, Secret) else Secret(given.strip() if isinstance(given, str) else "")
+    secret = given if isinstance(given, Secret) else Secret(given if isinstance(given, str) else "")
+    secret = Secret(secret.reveal().strip())
     del given
     problem = _problem(secret)
     if problem:

@@ -182,8 +182,8 @@ class SessionConfig(Part):
         if value is UNSET or value is None:
             return
         if not isinstance(value, tuple) or sorted(map(str, value)) not in (["text"], ["audio", "text"]):
-            said = f", not {list(value)!r}" if isinstance(value, tuple) and len(value) < 4 else ""
-            raise ValueError(f"SessionConfig.{field.name} must be ['text'] or ['text', 'audio']{said}")
+            said = repr(list(value))[:60] if isinstance(value, tuple) else shown(value)
+            raise ValueError(f"SessionConfig.{field.name} must be ['text'] or ['text', 'audio'], not {said}")
 
     @search_options.validator
     def _source_needs_search(self, field: attrs.Attribute[Any], value: object) -> None:

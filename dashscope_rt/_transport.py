@@ -25,6 +25,7 @@ from ._upgrade import HandshakeSocket, NotSwitched, refusal
 from .errors import ConnectionFailed, DeadlineExceeded, ProtocolError, RealtimeError
 
 _PROXY_LIMIT = 64 * 1024  # bytes of a proxy's answer
+_OTHER_NAME = (62, 64)  # X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH
 _READ_SIZE = 64 * 1024  # bytes per recv_into
 _READS_AT_ONCE = 8  # before the loop looks at its writes and deadlines again
 
@@ -167,8 +168,16 @@ class Dialing:
         raise failure
 
     def _through_http_proxy(self, proxy: SplitResult, host: str, port: int) -> socket.socket:
-        sock = self._tcp(proxy.hostname or "", proxy.port or 80)
-        lines = [f"CONNECT {host}:{port} HTTP/1.1", f"Host: {host}:{port}"]
+        place = f"{proxy.hostname}:{proxy.port or 80}"
+        try:
+            sock = self._tcp(proxy.hostname or "", proxy.port or 80)
+        except TimeoutError:
+            raise
+        except OSError as error:
+            self._check_aborted()
+            raise ConnectionFailed(f"the proxy {place} cannot be reached: {error.strerror or error}") from error
+        target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        lines = [f"CONNECT {target} HTTP/1.1", f"Host: {target}"]
         if proxy.username:
             pair = f"{unquote(proxy.username)}:{unquote(proxy.password or '')}".encode()
             lines.append("Proxy-Authorization: Basic " + base64.b64encode(pair).decode())
@@ -182,9 +191,7 @@ class Dialing:
             answer += piece
         status = answer.split(b"\r\n", 1)[0].decode("latin-1", "replace")
         if not re.match(r"HTTP/1\.[01] 2\d\d", status):
-            raise ConnectionFailed(
-                f"the proxy {proxy.hostname}:{proxy.port or 80} does not connect to {host}:{port}: {status or 'no answer'}"
-            )
+            raise ConnectionFailed(f"the proxy {place} does not connect to {target}: {status or 'no answer'}")
         return sock
 
     def _through_socks(self, proxy: Secret, host: str, port: int) -> socket.socket:
@@ -226,6 +233,11 @@ class Dialing:
             return DeadlineExceeded(f"connecting to {where} took longer than allowed (Timeouts.connect)")
         if isinstance(error, socket.gaierror):
             return ConnectionFailed(f"the host {host} was not found: {error.strerror}; check region, workspace or url")
+        if isinstance(error, ssl.SSLCertVerificationError) and error.verify_code in _OTHER_NAME:
+            return ConnectionFailed(
+                f"the certificate of {where} belongs to another host: {error.verify_message}; check the url and the region",
+                retryable=False,
+            )
         if isinstance(error, ssl.SSLCertVerificationError):
             return ConnectionFailed(
                 f"the certificate of {where} is not trusted: {error.verify_message}; for a CA of your own pass"

@@ -71,8 +71,9 @@ class RealtimeClient:
     ) -> None:
         if ca_file is not None and ssl_context is not None:
             raise ValueError("give ca_file or ssl_context, not both; load the CA into your own context")
-        self._key: Callable[[], str] | Secret | None = _secret.api_key(api_key) if isinstance(api_key, str) else api_key
+        key = Secret(api_key) if isinstance(api_key, str) else api_key
         del api_key  # a traceback with locals must not show it, whatever is refused below
+        self._key: Callable[[], str] | Secret | None = _secret.api_key(key) if isinstance(key, Secret) else key
         environment = os.environ
         url = url or (environment.get("DASHSCOPE_REALTIME_URL") if region is None and workspace is None else None) or None
         region = region or environment.get("DASHSCOPE_REGION") or "cn-beijing"

@@ -138,7 +138,12 @@ class RealtimeSession(Listening):
 
         Raises:
             ForkedSessionError: The session belongs to the parent process.
+            ValueError: A code or a reason that no close frame of a client may carry.
         """
+        if code != 1000 and not 3000 <= code <= 4999:
+            raise ValueError(f"a client may close with code 1000 or 3000 to 4999, not {code}")
+        if len(reason.encode("utf-8", "replace")) > 123:
+            raise ValueError("the reason of a close may have 123 bytes of UTF-8 at the most")
         connection = self._connection
         if connection is None:
             return

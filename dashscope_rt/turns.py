@@ -5,6 +5,7 @@ A turn listens on the network thread (`Turn._fold`, pure) from before its first 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -226,6 +227,11 @@ class Turn:
             if not ready():
                 self._attach(error)
                 raise
+        except RealtimeError:
+            raise
+        except BaseException:  # Ctrl-C, a killed greenlet: nobody waits for this turn any more
+            self._abandon()
+            raise
         if not ready():
             raise self._attach(
                 WaitInCallbackError(
@@ -344,6 +350,11 @@ class Turn:
             self._fed = True
             self._check_over(time.monotonic())
             self._connection.changed.notify_all()
+
+    def _abandon(self) -> None:
+        self._fail(ConnectionClosed("the wait for this turn was interrupted"))
+        with contextlib.suppress(RealtimeError):
+            self._connection.cancel(0.0)
 
     def _fail(self, error: RealtimeError) -> None:
         with self._connection.changed:

@@ -53,7 +53,7 @@ def decoded(data: bytes | str) -> ev.ServerEvent:
     assert isinstance(event.type, str)
     repr(event)
     hash(event)
-    assert event == event  # noqa: PLR0124
+    assert event == event
     assert event.event_id is None or isinstance(event.event_id, str)
     if isinstance(event, ev.MalformedEvent):
         assert event.problem
@@ -243,7 +243,9 @@ def test_a_configuration_comes_back_from_the_wire(family: str, data: st.DataObje
     wire = codec.config_to_wire(wanted, model)
     assert codec.config_from_wire(wire) == wanted
     text = codec.encode(ev.SessionUpdate(session=wire))
-    assert codec.config_to_wire(codec.config_from_wire(json.loads(text)["session"]), model) == json.loads(text)["session"]
+    assert (
+        codec.config_to_wire(codec.config_from_wire(json.loads(text)["session"]), model) == json.loads(text)["session"]
+    )
     flat = {"input_audio_format", "output_audio_format"} & wire.keys()
     nested = [side for side in ("input", "output") if "format" in wire.get("audio", {}).get(side, {})]
     assert not (flat and nested), "never both spellings of a format"
@@ -268,7 +270,7 @@ def test_only_what_is_set_is_sent(family: str, data: st.DataObject) -> None:
         assert [key for key in FIELDS if getattr(one, key) is not UNSET] in ([], [name])
 
 
-SETTABLE = [field.name for field in attrs.fields(SessionConfig) if field.name not in ("spelling",)]
+SETTABLE = [field.name for field in attrs.fields(SessionConfig) if field.name != "spelling"]
 
 
 @steady
@@ -276,8 +278,7 @@ SETTABLE = [field.name for field in attrs.fields(SessionConfig) if field.name no
 def test_any_value_in_any_field_is_taken_or_refused_with_value_error(name: str, value: Any) -> None:
     try:
         made = SessionConfig(**{name: value})
-    except ValueError as error:
-        assert str(error)
+    except ValueError:
         return
     repr(made)
     for family in FAMILIES.values():

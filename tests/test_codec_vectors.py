@@ -242,9 +242,7 @@ def test_usage_details_are_read_in_both_spellings(spelling: str) -> None:
 
 
 def test_the_delta_of_livetranslate_38_is_read() -> None:
-    frame = {
-        "type": "conversation.item.input_audio_transcription.delta", "item_id": "i", "delta": "你好", "obfuscation": "x",
-    }  # fmt: skip
+    frame = {"type": "conversation.item.input_audio_transcription.delta", "delta": "你好", "obfuscation": "x"}
     event = codec.decode(json.dumps(frame))
     assert isinstance(event, ev.ConversationItemInputAudioTranscriptionDelta)
     assert (event.delta, event.preview, event.text) == ("你好", "你好", None)
@@ -446,7 +444,7 @@ def test_choices_frames_are_read(frame: dict[str, Any], text: str | None, audio:
     ],
 )
 def test_a_bad_client_frame_raises_one_clear_sentence(data: bytes | str, problem: str) -> None:
-    with pytest.raises(ValueError, match=".") as raised:
+    with pytest.raises(ValueError) as raised:  # noqa: PT011  # the text is checked below
         codec.decode_client(data)
     assert type(raised.value) is ValueError
     assert problem in str(raised.value)

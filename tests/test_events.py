@@ -14,7 +14,13 @@ import pytest
 from dashscope_rt import events as ev
 
 SECRET = "what the user said"
-ALL_EVENTS = [*ev.SERVER_EVENTS.values(), *ev.CLIENT_EVENTS.values(), ev.UnknownEvent, ev.MalformedEvent, ev.ChoicesEvent]
+ALL_EVENTS = [
+    *ev.SERVER_EVENTS.values(),
+    *ev.CLIENT_EVENTS.values(),
+    ev.UnknownEvent,
+    ev.MalformedEvent,
+    ev.ChoicesEvent,
+]
 OBJECTS = [
     ev.AudioFormatObject,
     ev.AudioInputObject,
@@ -118,7 +124,9 @@ def test_a_repr_counts_what_it_does_not_show() -> None:
     assert repr(ev.ResponseTextDelta(delta="今天")) == "ResponseTextDelta(delta=<2 chars>)"
     update = ev.SessionUpdate(session={"instructions": SECRET, "tools": []})
     assert repr(update) == "SessionUpdate(session=<instructions, tools>)"
-    assert repr(ev.SessionObject(tools=({}, {}), instructions="ab")) == "SessionObject(instructions=<2 chars>, tools=<2>)"
+    assert (
+        repr(ev.SessionObject(tools=({}, {}), instructions="ab")) == "SessionObject(instructions=<2 chars>, tools=<2>)"
+    )
     assert repr(ev.ChoicesEvent(data=("AAAA", "AA=="))) == "ChoicesEvent(data=<4 bytes>)"
     assert "message='no'" in repr(ev.ErrorDetail(message="no")), "the service's own words are shown"
 

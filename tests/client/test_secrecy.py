@@ -23,6 +23,8 @@ from tests.client.wire import (
     MODEL,
     PCM,
     Heard,
+    call_item,
+    calling,
     client_for,
     dialled,
     error_event,
@@ -134,8 +136,7 @@ def test_a_failed_connect_tells_the_key_nowhere(
             session.connect()
     if behaviour is not silence:
         assert "Authorization" in peer.lines[0].request
-    if behaviour is not quota:
-        assert "request header" in trace.getvalue()  # the trace was on
+    assert "request header" in trace.getvalue()  # the trace was on
     for text in (with_locals(caught.value), repr(client), repr(session), log.getvalue(), trace.getvalue()):
         assert KEY not in text
         assert KEY[5:20] not in text
@@ -235,8 +236,6 @@ def test_what_was_said_and_sent_shows_as_counts_in_logs_and_reprs(log: io.String
 
 def test_the_arguments_of_a_function_call_do_not_show_in_its_repr() -> None:
     calls = Heard()
-    from tests.client.wire import call_item, calling
-
     with dialled(on_function_call=calls) as at:
         for event in calling(call_item("call_1", arguments='{"secret": "geheim"}')):
             at.line.send(event)

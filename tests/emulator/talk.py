@@ -9,13 +9,16 @@ from __future__ import annotations
 import base64
 import itertools
 import json
+import socket
+import ssl
 import wave
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
-from websockets.sync.client import ClientConnection, connect
+from websockets.sync.client import connect
 
 from dashscope_rt.models import lookup
 from dashscope_rt.testing import Emulator
@@ -78,13 +81,79 @@ def kinds(events: Iterable[Event]) -> list[str]:
     return order
 
 
+def frame_of(opcode: int, data: bytes = b"") -> bytes:
+    """A client's frame, masked with zeros."""
+    length = bytes([0x80 | len(data)]) if len(data) < 126 else b"\xfe" + len(data).to_bytes(2, "big")
+    return bytes([0x80 | opcode]) + length + bytes(4) + data
+
+
+class HandMade:
+    """A WebSocket client by hand, with one thread: the library's reads and writes TLS in two, which is a data race."""
+
+    def __init__(self, url: str, *, host: str = "127.0.0.1", context: ssl.SSLContext | None = None) -> None:
+        self._stack = ExitStack()
+        port = urlsplit(url).port
+        assert port is not None
+        self.sock = self._stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=SOON))
+        try:
+            if context is not None:
+                self.sock = self._stack.enter_context(context.wrap_socket(self.sock, server_hostname=host))
+            self._greet()
+        except BaseException:
+            self._stack.close()
+            raise
+
+    def __enter__(self) -> HandMade:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._stack.close()
+
+    def _greet(self) -> None:
+        self.sock.sendall(
+            f"GET /api-ws/v1/realtime?model={MODEL} HTTP/1.1\r\nHost: x\r\n"
+            "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n"
+            "Authorization: Bearer k\r\n\r\n".encode()
+        )
+        answer = b""
+        while b"\r\n\r\n" not in answer:
+            answer += self._read(1)
+        assert b" 101 " in answer
+
+    def _read(self, count: int) -> bytes:
+        got = b""
+        while len(got) < count:
+            data = self.sock.recv(count - len(got))
+            assert data, "hung up"
+            got += data
+        return got
+
+    def send(self, text: str) -> None:
+        self.sock.sendall(frame_of(1, text.encode()))
+
+    def recv(self, timeout: float) -> bytes:
+        self.sock.settimeout(timeout)
+        _, length = self._read(2)
+        if length >= 126:
+            length = int.from_bytes(self._read(2 if length == 126 else 8), "big")
+        return self._read(length)
+
+    def close_politely(self) -> None:
+        self.sock.sendall(frame_of(8))
+        assert self._read(2) == b"\x88\x00"
+        assert self.sock.recv(1) == b""
+
+
 class Talk:
     """A client that hides nothing."""
 
-    def __init__(self, target: str, **options: Any) -> None:
+    def __init__(self, target: str | HandMade, **options: Any) -> None:
         self._stack = ExitStack()
-        # New versions want connect() in a with statement, older ones take it too.
-        self.socket: ClientConnection = self._stack.enter_context(connect(target, open_timeout=SOON, **options))
+        self.socket: Any = target
+        if isinstance(target, str):
+            # New versions want connect() in a with statement, older ones take it too. The queue is without limit, or
+            # close() takes ten seconds when the test has not read everything.
+            self.socket = self._stack.enter_context(connect(target, open_timeout=SOON, max_queue=None, **options))
         self.events: list[Event] = []
         self._count = 0
 

@@ -20,7 +20,7 @@ from websockets.sync.client import connect
 from dashscope_rt.testing import Answer, Emulator, Ending, Handshake, Hooks, Raw, Reply
 
 from .conftest import Service
-from .talk import KEY, MANUAL, MODEL, SOON, Talk, read, silence, talk_to
+from .talk import KEY, MANUAL, MODEL, SOON, HandMade, Talk, frame_of, read, silence, talk_to
 
 TalkTo = Callable[..., Talk]
 Plain = Callable[[Emulator], socket.socket]
@@ -36,28 +36,12 @@ def plain() -> Iterator[Callable[[Emulator], socket.socket]]:
 
 @contextmanager
 def plain_client(emulator: Emulator) -> Iterator[socket.socket]:
-    with socket.create_connection(("127.0.0.1", emulator.port), timeout=SOON) as sock:
-        greet(sock)
-        yield sock
-
-
-def greet(sock: socket.socket) -> None:
-    sock.sendall(
-        f"GET /api-ws/v1/realtime?model={MODEL} HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n"
-        "Authorization: Bearer k\r\n\r\n".encode()
-    )
-    answer = b""
-    while b"\r\n\r\n" not in answer:
-        data = sock.recv(1)
-        assert data, "hung up in the handshake"
-        answer += data
-    assert b" 101 " in answer
+    with HandMade(emulator.url) as client:
+        yield client.sock
 
 
 def send_frame(sock: socket.socket, opcode: int, data: bytes = b"") -> None:
-    length = bytes([0x80 | len(data)]) if len(data) < 126 else b"\xfe" + len(data).to_bytes(2, "big")
-    sock.sendall(bytes([0x80 | opcode]) + length + bytes(4) + data)
+    sock.sendall(frame_of(opcode, data))
 
 
 def send_event(sock: socket.socket, **event: Any) -> None:
@@ -170,24 +154,24 @@ def test_tls(service: Service) -> None:
     assert emulator.url.startswith("wss://127.0.0.1:")
     trusted = ssl.create_default_context(cafile=emulator.ca_file)
     for host in ("127.0.0.1", "localhost"):
-        talk = Talk(f"{emulator.url.replace('127.0.0.1', host)}?model={MODEL}", ssl=trusted, additional_headers=KEY)
-        assert talk.next()["type"] == "session.created"
-        talk.update(**MANUAL)
-        talk.ask("count_en")
-        talk.until("conversation.item.created")
-        assert talk.turn()[-1]["response"]["status"] == "completed"
-        talk.close()
-    with pytest.raises(ssl.SSLCertVerificationError):
-        Talk(f"{emulator.url}?model={MODEL}", ssl=ssl.create_default_context(), additional_headers=KEY)
+        with HandMade(emulator.url, host=host, context=trusted) as client:
+            talk = Talk(client)
+            assert talk.next()["type"] == "session.created"
+            talk.update(**MANUAL)
+            talk.ask("count_en")
+            talk.until("conversation.item.created")
+            assert talk.turn()[-1]["response"]["status"] == "completed"
+            client.close_politely()
+    with pytest.raises(ssl.SSLCertVerificationError), HandMade(emulator.url, context=ssl.create_default_context()):
+        pass
 
 
 def test_tls_with_a_context_of_ones_own(service: Service) -> None:
     made = service(tls=True)
     emulator = service(tls=made.tls_context)
     trusted = ssl.create_default_context(cafile=made.ca_file)
-    talk = Talk(f"{emulator.url}?model={MODEL}", ssl=trusted, additional_headers=KEY)
-    assert talk.next()["type"] == "session.created"
-    talk.close()
+    with HandMade(emulator.url, context=trusted) as client:
+        assert Talk(client).next()["type"] == "session.created"
 
 
 def test_plain_text_on_a_tls_port_is_only_a_lost_client(service: Service) -> None:
