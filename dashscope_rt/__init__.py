@@ -6,54 +6,142 @@
     out   session.append_audio(...) -> codec.encode -> _outbox.put       ||  _outbox.get -> _transport.send -> socket
           |------------- your thread, any number of them --------|       |------------ network thread ----------|
 
+Importing the package loads next to nothing; each name is loaded, with what it needs, when it is first used.
+
 Start with `RealtimeClient`; its ``session`` gives a `RealtimeSession`, whose ``ask`` gives a `Turn`. Every wire event is
 a class in `dashscope_rt.events`, every exception stands in `dashscope_rt.errors`.
 """
 
+import importlib
 import logging
+from typing import TYPE_CHECKING, Any
 
-from . import errors, events
-from ._connection import Limits
-from ._recovery import Lost, Reconnecting
-from ._stats import Stats
 from ._version import __version__
-from .client import RealtimeClient
-from .config import (
-    UNSET,
-    AudioFormat,
-    Keepalive,
-    Reconnect,
-    SemanticVad,
-    ServerVad,
-    SessionConfig,
-    Timeouts,
-    Transcription,
-)
-from .errors import (
-    APIError,
-    AuthenticationError,
-    BadRequestError,
-    CloseInfo,
-    ConnectionClosed,
-    ConnectionFailed,
-    DeadlineExceeded,
-    ForkedSessionError,
-    MessageTooLarge,
-    ModelNotFoundError,
-    PermissionDeniedError,
-    ProtocolError,
-    QuotaExceededError,
-    RateLimitError,
-    RealtimeError,
-    ServiceBusyError,
-    UnsupportedByModel,
-    WaitInCallbackError,
-)
-from .events import AnyEvent
-from .models import MODELS, REGIONS, VOICES, ModelInfo, lookup
-from .responses import FunctionCall, InputTranscript, Response
-from .session import Expected, RealtimeSession
-from .turns import Piece, Timing, Turn
+
+if TYPE_CHECKING:
+    from . import audio, config, errors, events, models
+    from ._recovery import Lost, Reconnecting
+    from ._stats import Stats
+    from .client import RealtimeClient
+    from .config import (
+        UNSET,
+        AudioFormat,
+        FunctionTool,
+        Keepalive,
+        Limits,
+        McpTool,
+        Reconnect,
+        SemanticVad,
+        ServerVad,
+        SessionConfig,
+        SmartTurn,
+        SpeakerDetection,
+        Timeouts,
+        Transcription,
+        Translation,
+    )
+    from .errors import (
+        APIError,
+        AuthenticationError,
+        BadRequestError,
+        CloseInfo,
+        ConnectionClosed,
+        ConnectionFailed,
+        DeadlineExceeded,
+        ForkedSessionError,
+        MessageTooLarge,
+        ModelNotFoundError,
+        PermissionDeniedError,
+        ProtocolError,
+        QuotaExceededError,
+        RateLimitError,
+        RealtimeError,
+        ServiceBusyError,
+        UnsupportedByModel,
+        WaitInCallbackError,
+    )
+    from .events import AnyEvent
+    from .models import MODELS, REGIONS, VOICES, ModelInfo, lookup
+    from .responses import FunctionCall, InputTranscript, Response
+    from .session import Expected, RealtimeSession
+    from .turns import Piece, Timing, Turn
+
+# Where each name of the public surface lives.
+_HOMES: dict[str, tuple[str, ...]] = {
+    "client": (
+        "RealtimeClient",
+    ),
+    "config": (
+        "UNSET",
+        "AudioFormat",
+        "FunctionTool",
+        "Keepalive",
+        "Limits",
+        "McpTool",
+        "Reconnect",
+        "SemanticVad",
+        "ServerVad",
+        "SessionConfig",
+        "SmartTurn",
+        "SpeakerDetection",
+        "Timeouts",
+        "Transcription",
+        "Translation",
+    ),
+    "errors": (
+        "APIError",
+        "AuthenticationError",
+        "BadRequestError",
+        "CloseInfo",
+        "ConnectionClosed",
+        "ConnectionFailed",
+        "DeadlineExceeded",
+        "ForkedSessionError",
+        "MessageTooLarge",
+        "ModelNotFoundError",
+        "PermissionDeniedError",
+        "ProtocolError",
+        "QuotaExceededError",
+        "RateLimitError",
+        "RealtimeError",
+        "ServiceBusyError",
+        "UnsupportedByModel",
+        "WaitInCallbackError",
+    ),
+    "events": (
+        "AnyEvent",
+    ),
+    "models": (
+        "MODELS",
+        "REGIONS",
+        "VOICES",
+        "ModelInfo",
+        "lookup",
+    ),
+    "responses": (
+        "FunctionCall",
+        "InputTranscript",
+        "Response",
+    ),
+    "session": (
+        "Expected",
+        "RealtimeSession",
+    ),
+    "turns": (
+        "Piece",
+        "Timing",
+        "Turn",
+    ),
+    "_recovery": (
+        "Lost",
+        "Reconnecting",
+    ),
+    "_stats": (
+        "Stats",
+    ),
+}
+_MODULES = ("audio", "config", "errors", "events", "models")
+_HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "MODELS",
@@ -72,10 +160,12 @@ __all__ = [
     "Expected",
     "ForkedSessionError",
     "FunctionCall",
+    "FunctionTool",
     "InputTranscript",
     "Keepalive",
     "Limits",
     "Lost",
+    "McpTool",
     "MessageTooLarge",
     "ModelInfo",
     "ModelNotFoundError",
@@ -93,18 +183,39 @@ __all__ = [
     "SemanticVad",
     "ServerVad",
     "ServiceBusyError",
-    "Stats",
     "SessionConfig",
+    "SmartTurn",
+    "SpeakerDetection",
+    "Stats",
     "Timeouts",
     "Timing",
     "Transcription",
+    "Translation",
     "Turn",
     "UnsupportedByModel",
     "WaitInCallbackError",
     "__version__",
+    "audio",
+    "config",
     "errors",
     "events",
     "lookup",
+    "models",
 ]
 
 logging.getLogger(__name__).addHandler(logging.NullHandler())
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return importlib.import_module(f".{name}", __name__)
+    home = _HOME.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f".{home}", __name__), name)
+    globals()[name] = value  # from now on without this function
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

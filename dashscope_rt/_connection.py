@@ -34,8 +34,8 @@ from ._state import Interrupted, Notice, Opened, Reopened, Retrying, SessionStat
 from ._stats import Counters, Stats
 from ._transport import Dialing, Endpoint
 from .audio.pcm import duration_ms, silence
-from .config import Keepalive, Reconnect, Timeouts
-from .errors import APIError, CloseInfo, ConnectionClosed, ConnectionFailed, DeadlineExceeded, RealtimeError
+from .config import Keepalive, Limits, Reconnect, Timeouts
+from .errors import APIError, BadRequestError, CloseInfo, ConnectionFailed, DeadlineExceeded, RealtimeError
 
 _log = logging.getLogger("dashscope_rt")
 _T = TypeVar("_T")
@@ -43,21 +43,6 @@ _numbers = itertools.count(1)
 _FATAL_GRACE = 5.0  # s that a service gets to close after it announced its end, when nobody reconnects
 _ROTATION_PATIENCE = 240.0  # s that a planned change of connection waits for a turn boundary
 Sink = Callable[["ev.ServerEvent | None", "tuple[Notice, ...]", float], None]  # None: time brought the notices
-
-
-@attrs.frozen(kw_only=True)
-class Limits:
-    """Bounds in bytes, so that no peer and no slow callback can take all memory.
-
-    Attributes:
-        max_message_bytes: A server message that announces more ends the session with `MessageTooLarge`.
-        outbox_bytes: Client events waiting for the network; a full outbox makes senders wait, up to their deadline.
-        inbox_bytes: Server messages waiting for callbacks; a full inbox makes the server wait.
-    """
-
-    max_message_bytes: int = 16 * 1024 * 1024
-    outbox_bytes: int = 16 * 1024 * 1024
-    inbox_bytes: int = 64 * 1024 * 1024
 
 
 class Connection(Sending):
@@ -432,8 +417,9 @@ class Connection(Sending):
             was_open = self._opening.phase == OPEN or self._lost is not None
             error = info.error
             last = self.state.last_error
-            if last is not None and info.who != "client" and (error is None or type(error) is APIError):
-                error = last
+            said_nothing = info.who == "network" or not info.reason or type(error) is APIError
+            if last is not None and not isinstance(last, BadRequestError) and info.who != "client" and said_nothing:
+                error = last  # the service had said why before it went
             info = attrs.evolve(
                 info, error=error, unsent_events=len(left), unsent_audio_bytes=sum(item.audio_bytes for item in left)
             )
@@ -453,4 +439,4 @@ class Connection(Sending):
         _log.debug("%s", info)
 
 
-__all__ = ["DIALLING", "ENDED", "OPEN", "Connection", "ConnectionClosed", "Limits", "Sink"]
+__all__ = ["DIALLING", "ENDED", "OPEN", "Connection", "Sink"]

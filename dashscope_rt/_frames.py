@@ -106,7 +106,7 @@ class FrameReader:
         if self._parts_size + size > self._limit:
             raise MessageTooLarge(
                 f"the server announced a message of {self._parts_size + size:,} bytes; the limit is"
-                f" {self._limit:,} bytes (max_message_bytes of RealtimeClient raises it)"
+                f" {self._limit:,} bytes (limits=Limits(max_message_bytes=…) of RealtimeClient raises it)"
             )
 
     def _complete(self, first: int, opcode: int, payload: bytes) -> Message | None:

@@ -404,10 +404,13 @@ class NetworkThread:
             )
 
     def _hear_last_words(self, transport: Transport) -> None:
-        """Read what the peer said before it shut its ears: often the very reason, an error event or a close frame."""
+        """Read what the peer said before it shut its ears: often the very reason, an error event or a close frame.
+
+        Even when the inbox is full: it is the last there is, and bounded by the system's own buffer.
+        """
         with contextlib.suppress(OSError):
             for _ in range(_LAST_WORDS):
-                if self._info is not None or not self._owner.may_read() or not self._read(transport):
+                if self._info is not None or not self._read(transport):
                     return
 
     # ---- the end, network thread ------------------------------------------------------------------------------

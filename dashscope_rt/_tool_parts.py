@@ -47,9 +47,9 @@ class FunctionTool(Part):
     )
 
 
-_LABEL = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
-_TOOL_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}\Z")
-_HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}\Z")
+_LABEL = r"[A-Za-z0-9_-]{1,64}\Z"
+_TOOL_NAME = r"[A-Za-z0-9_.-]{1,64}\Z"
+_HEADER_NAME = r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}\Z"
 _HEADERS_REFUSED_PREFIXES = ("mcp-", "proxy-", "x-forwarded-")
 _HEADERS_REFUSED = frozenset({
     "host", "authorization", "connection", "content-length", "transfer-encoding", "accept", "content-type",
@@ -91,7 +91,7 @@ class McpTool(Part):
 
     @server_label.validator
     def _label_fits(self, field: attrs.Attribute[Any], value: object) -> None:
-        if not isinstance(value, str) or not _LABEL.match(value):
+        if not isinstance(value, str) or not re.match(_LABEL, value):
             raise refuse(self, field, value, "1 to 64 letters, digits, '_' or '-'")
 
     @server_url.validator
@@ -118,7 +118,7 @@ class McpTool(Part):
         if not isinstance(value, Mapping) or len(value) > 16:
             raise ValueError(f"McpTool.{field.name} must be a mapping of at most 16 headers")
         for name, content in value.items():
-            if not isinstance(name, str) or not _HEADER_NAME.match(name):
+            if not isinstance(name, str) or not re.match(_HEADER_NAME, name):
                 raise ValueError(f"McpTool.{field.name}: a header's name must be 1 to 128 token characters")
             lower = name.lower()
             if lower in _HEADERS_REFUSED or lower.startswith(_HEADERS_REFUSED_PREFIXES):
@@ -134,7 +134,7 @@ class McpTool(Part):
         if not isinstance(value, tuple):
             raise refuse(self, field, value, "a list of names (leave it out to allow all, [] allows none)")
         for name in value:
-            if not isinstance(name, str) or not _TOOL_NAME.match(name):
+            if not isinstance(name, str) or not re.match(_TOOL_NAME, name):
                 raise refuse(self, field, name, "names of 1 to 64 letters, digits, '_', '-' or '.'")
 
 

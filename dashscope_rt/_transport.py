@@ -199,7 +199,7 @@ class Dialing:
             from python_socks.sync import Proxy
         except ImportError as error:
             raise ConnectionFailed(
-                'a SOCKS proxy needs the package python-socks: pip install "dashscope-rt[socks]"', retryable=False
+                'a SOCKS proxy needs the package python-socks: pip install "dashscope_rt[socks]"', retryable=False
             ) from error
         sock = Proxy.from_url(proxy.reveal()).connect(host, port, timeout=self._left())
         return self._own(sock)

@@ -7,20 +7,20 @@ import ssl
 import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import _endpoint, _secret
-from ._callbacks import check_names
-from ._connection import Limits
 from ._secret import Secret
 from ._transport import Endpoint
 from ._version import __version__
-from .config import Keepalive, Reconnect, SessionConfig, Timeouts
+from .config import Keepalive, Limits, Reconnect, SessionConfig, Timeouts, merge
 from .errors import AuthenticationError
-from .images import Image
 from .models import lookup
-from .session import RealtimeSession
-from .turns import Turn
+
+if TYPE_CHECKING:
+    from .images import Image
+    from .session import RealtimeSession
+    from .turns import Turn
 
 _KEY_VARIABLE = "DASHSCOPE_API_KEY"
 DEFAULT_MODEL = "qwen3.5-omni-flash-realtime"
@@ -129,12 +129,14 @@ class RealtimeClient:
         """
         if not isinstance(model, str) or not model.strip():
             raise ValueError("model must be a name such as 'qwen3.5-omni-flash-realtime'")
+        # Here, because a program that only prepares a client need not load what a session needs.
+        from ._callbacks import check_names
+        from .session import RealtimeSession
+
         callbacks = check_names(options)
         fields = {name: value for name, value in options.items() if not name.startswith("on_")}
         wanted = SessionConfig.of(**fields) if fields else SessionConfig()
         if config is not None:
-            from .config import merge
-
             wanted = merge(config, wanted)
         url = _endpoint.with_model(self._url, model)
         return RealtimeSession(

@@ -90,7 +90,7 @@ class _Readers:
         self._converter.register_structure_hook_factory(_is_object, self._object_hook)
 
     def _register(self, annotation: Any, hook: Hook) -> None:
-        if isinstance(annotation, type):  # cattrs looks its own hooks for plain classes up before any predicate
+        if annotation in (str, bytes):  # cattrs finds its own hooks for plain classes before it asks a predicate
             self._converter.register_structure_hook(annotation, hook)
         else:
             self._converter.register_structure_hook_func(lambda kind: kind == annotation, hook)
@@ -197,15 +197,13 @@ def _problem(kind: type[Event], frame: dict[str, Any]) -> str:
     try:
         _readers(detailed=True).of(kind)(frame, kind)
     except Exception as error:  # noqa: BLE001  # whatever failed, the answer is a sentence
-        lines = cattrs.transform_error(error, format_exception=_sentence)
-        return "; ".join(lines[:3])
-    return "could not be read"
+        found = [line.rpartition(" @ $") for line in cattrs.transform_error(error, format_exception=_clause)]
+        return "; ".join(f"{path.lstrip('.') or 'the frame'} {clause}" for clause, _, path in found[:3])
+    return "the frame could not be read"
 
 
-def _sentence(error: BaseException, _: object) -> str:
-    if isinstance(error, KeyError):
-        return "a field that has to be there is missing"
-    return str(error)
+def _clause(error: BaseException, _: object) -> str:
+    return "is missing" if isinstance(error, KeyError) else str(error)
 
 
 # The public functions.

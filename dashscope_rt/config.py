@@ -37,6 +37,7 @@ __all__ = [
     "AudioFormat",
     "FunctionTool",
     "Keepalive",
+    "Limits",
     "McpTool",
     "Reconnect",
     "SemanticVad",
@@ -291,3 +292,21 @@ class Reconnect:
     audio_buffer_ms: int = attrs.field(default=10_000, validator=sent(whole(0, 600_000)))
     history_chars: int = attrs.field(default=20_000, validator=sent(whole(0, 1_000_000)))
     rotate_after: float | None = attrs.field(default=115 * 60.0, validator=number(above=0))
+
+
+@attrs.frozen(kw_only=True)
+class Limits:
+    """Bounds in bytes, so that no peer and no slow callback can take all memory.
+
+    Attributes:
+        max_message_bytes: A server message that announces more ends the session with `MessageTooLarge`.
+        outbox_bytes: Client events waiting for the network; a full outbox makes senders wait, up to their deadline.
+        inbox_bytes: Server messages waiting for callbacks; a full inbox makes the server wait.
+
+    Raises:
+        ValueError: Less than 1,024 bytes.
+    """
+
+    max_message_bytes: int = attrs.field(default=16 * 1024 * 1024, validator=sent(whole(1024)))
+    outbox_bytes: int = attrs.field(default=16 * 1024 * 1024, validator=sent(whole(1024)))
+    inbox_bytes: int = attrs.field(default=64 * 1024 * 1024, validator=sent(whole(1024)))

@@ -367,8 +367,9 @@ _GENERATIONS: Mapping[str, tuple[tuple[float, str], ...]] = {
 _NARROWER: Mapping[str, Mapping[str, Any]] = {
     "qwen-tts": {"output_formats": ("pcm",), "output_rates": (24000,)},
 }
-_SNAPSHOT = re.compile(r"-(\d{4}-\d{2}-\d{2}|latest)$")
-_VERSION = re.compile(r"qwen-?(\d+(?:\.\d+)?)?")
+# Not compiled here: most programs look one name up, and importing is to be cheap.
+_SNAPSHOT = r"-(\d{4}-\d{2}-\d{2}|latest)$"
+_VERSION = r"qwen-?(\d+(?:\.\d+)?)?"
 
 
 def lookup(name: str) -> ModelInfo:
@@ -384,7 +385,7 @@ def lookup(name: str) -> ModelInfo:
         The family's row with this name; ``known`` is False when it was guessed.
     """
     plain = name.strip().lower()
-    family = MODELS.get(plain) or MODELS.get(_SNAPSHOT.sub("", plain))
+    family = MODELS.get(plain) or MODELS.get(re.sub(_SNAPSHOT, "", plain))
     known = family is not None
     if family is None:
         fits = [row for row in _PREFIXES if plain.startswith(row[0])]
@@ -394,7 +395,7 @@ def lookup(name: str) -> ModelInfo:
 
 
 def _guess(plain: str) -> str:
-    version = _VERSION.match(plain)
+    version = re.match(_VERSION, plain)
     for kind, generations in _GENERATIONS.items():
         if kind in plain:
             # A name without a number is taken for the newest: new behaviour is where the wire is heading.

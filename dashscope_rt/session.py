@@ -24,12 +24,12 @@ from . import codec, config
 from . import events as ev
 from ._asking import TurnTaking
 from ._callbacks import Callback
-from ._connection import ENDED, OPEN, Connection, Limits
+from ._connection import ENDED, OPEN, Connection
 from ._stats import Stats
 from ._listening import Listening
 from ._transport import Endpoint
 from .audio.wav import is_wav
-from .config import UNSET, Keepalive, Reconnect, SessionConfig, Timeouts
+from .config import UNSET, Keepalive, Limits, Reconnect, SessionConfig, Timeouts
 from .errors import (
     APIError,
     CloseInfo,

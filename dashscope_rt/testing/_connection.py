@@ -107,12 +107,17 @@ class Connection:
         """Say goodbye and hang up; bounded by a second."""
         self.post(lambda: self._go_away(code, reason))
 
+    @property
+    def alive(self) -> bool:
+        """Its thread still runs, or one of the answer callable."""
+        return any(thread.is_alive() for thread in [self._thread, *self._threads])
+
     def join(self, deadline: float) -> bool:
         """Wait for the thread, and those of the answer callable; False when one is still there at the deadline."""
-        threads = [self._thread, *self._threads]
-        for thread in threads:
+        self._thread.join(max(0.0, deadline - time.monotonic()))
+        for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))
-        return not any(thread.is_alive() for thread in threads)
+        return not self.alive
 
     # On the connection's thread, for hooks and for posted actions
 

@@ -96,7 +96,7 @@ class Emulator:
         # Guards what follows: the accept thread adds, connections take themselves out, close() reads.
         self._lock = threading.Lock()
         self._connections: dict[int, Connection] = {}
-        self._lingering: list[Connection] = []  # over, but their answer callable still runs
+        self._lingering: list[Connection] = []  # over, but a thread of theirs may still run
         self._closed = False
 
     # Life
@@ -144,8 +144,6 @@ class Emulator:
         for connection in connections:
             connection.close()
         lingering = [connection for connection in connections if not connection.join(deadline)]
-        with self._lock:
-            self._lingering = lingering
         if lingering:
             numbers = ", ".join(str(connection.number) for connection in lingering)
             logger.warning("The answer callable still runs for connection %s", numbers)
@@ -276,6 +274,7 @@ class Emulator:
         """A connection's thread is about to end."""
         with self._lock:
             self._connections.pop(connection.number, None)
+            self._lingering = [*(each for each in self._lingering if each.alive), connection]
         self.records.close(connection.number)
 
     # Inside

@@ -111,8 +111,8 @@ class HandMade:
 
     def _greet(self) -> None:
         self.sock.sendall(
-            f"GET /api-ws/v1/realtime?model={MODEL} HTTP/1.1\r\nHost: x\r\n"
-            "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n"
+            f"GET /api-ws/v1/realtime?model={MODEL} HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n"
+            "Connection: Upgrade\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n"
             "Authorization: Bearer k\r\n\r\n".encode()
         )
         answer = b""

@@ -133,11 +133,11 @@ def test_workspaces(options: dict[str, Any], headers: dict[str, str], opens: boo
 
 def test_the_handshake_is_recorded(service: Service) -> None:
     emulator = service()
-    headers = {**KEY, "X-DashScope-WorkSpace": "llm-7", "User-Agent": "me/1"}
+    headers = {**KEY, "X-DashScope-WorkSpace": "llm-7", "X-Mine": "me/1"}
     talk = Talk(f"{emulator.url}?model={MODEL}&x=a%20b", additional_headers=headers)
     seen = emulator.wait_for_connection()
     assert (seen.status, seen.path, seen.query) == (101, "/api-ws/v1/realtime", {"model": MODEL, "x": "a b"})
-    assert (seen.model, seen.workspace, seen.headers["user-agent"]) == (MODEL, "llm-7", "me/1")
+    assert (seen.model, seen.workspace, seen.headers["x-mine"]) == (MODEL, "llm-7", "me/1")
     assert seen.headers["authorization"] == "Bearer sk-test"
     assert "sk-test" not in repr(seen)
     talk.socket.close(4321, "enough")

@@ -76,7 +76,6 @@ def test_a_client_that_reads_nothing_holds_nobody_up(service: Service, plain: Pl
 
 def test_many_connections_leave_no_thread(service: Service) -> None:
     emulator = service()
-    before = threading.active_count()
     for number in range(20):
         talk_to(emulator).close()
         emulator.wait_closed(connection=number + 1)
@@ -86,7 +85,6 @@ def test_many_connections_leave_no_thread(service: Service) -> None:
     emulator.close()
     left = [thread.name for thread in threading.enumerate() if thread.name.startswith("dashscope-emulator")]
     assert left == []
-    assert threading.active_count() < before
 
 
 def test_connections_are_independent(service: Service) -> None:
