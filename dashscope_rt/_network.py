@@ -216,10 +216,10 @@ class NetworkThread:
         except Exception as error:  # noqa: BLE001 — whoever waits in connect() must hear of it
             return self._lost(ConnectionFailed(f"connecting failed: {error!r}"))
         with self._lock:
+            if self._aborted:  # between the end of the dialling and now
+                transport.close()
+                return self._lost(ConnectionFailed("the attempt to connect was given up"))
             self._transport = transport
-            aborted = self._aborted  # between the end of the dialling and now
-        if aborted:
-            transport.abort()
         try:
             return self._serve(transport)
         finally:

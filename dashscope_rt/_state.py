@@ -10,7 +10,7 @@ Pure: no socket, no thread, no clock that is not handed in. Whoever calls holds 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import attrs
 
@@ -376,6 +376,13 @@ class SessionState:
         if event.item is not None:
             response._add_item(event.item)
 
+    def _on_malformed(self, event: ev.MalformedEvent, now: float, notices: list[Notice]) -> None:
+        # A field of the wrong kind must neither hide an error nor keep a session from opening.
+        if event.type == ev.Error.type:
+            self._on_error(ev.Error(event_id=event.event_id, error=_lenient_detail(event.raw), raw=event.raw), now, notices)
+        elif event.type == ev.SessionUpdated.type:
+            self.commands.succeed("session.update", event)
+
     def _on_error(self, event: ev.Error, now: float, notices: list[Notice]) -> None:
         error = api_error(event)
         self.last_error = error
@@ -403,6 +410,14 @@ class SessionState:
 def _output_rate(session: ev.SessionObject) -> int | None:
     output = session.audio.output if session.audio is not None else None
     return output.format.sample_rate if output is not None and output.format is not None else None
+
+
+def _lenient_detail(raw: Mapping[str, object]) -> ev.ErrorDetail:
+    detail = raw.get("error")
+    if not isinstance(detail, Mapping):
+        return ev.ErrorDetail(message=str(detail) if detail is not None else None)
+    texts = {name: str(detail[name]) for name in ("type", "code", "message", "param", "event_id") if detail.get(name)}
+    return ev.ErrorDetail(**texts, raw=detail)
 
 
 def api_error(event: ev.Error) -> APIError:
@@ -444,4 +459,5 @@ _HANDLERS: dict[type[ev.ServerEvent], Callable[..., None]] = {
     ev.ResponseAudioDelta: SessionState._on_audio_delta,
     ev.ResponseOutputItemDone: SessionState._on_output_item_done,
     ev.Error: SessionState._on_error,
+    ev.MalformedEvent: SessionState._on_malformed,
 }

@@ -304,9 +304,9 @@ class Limits:
         inbox_bytes: Server messages waiting for callbacks; a full inbox makes the server wait.
 
     Raises:
-        ValueError: Less than 1,024 bytes.
+        ValueError: Less than 1 byte.
     """
 
-    max_message_bytes: int = attrs.field(default=16 * 1024 * 1024, validator=sent(whole(1024)))
-    outbox_bytes: int = attrs.field(default=16 * 1024 * 1024, validator=sent(whole(1024)))
-    inbox_bytes: int = attrs.field(default=64 * 1024 * 1024, validator=sent(whole(1024)))
+    max_message_bytes: int = attrs.field(default=16 * 1024 * 1024, validator=sent(whole(1)))
+    outbox_bytes: int = attrs.field(default=16 * 1024 * 1024, validator=sent(whole(1)))
+    inbox_bytes: int = attrs.field(default=64 * 1024 * 1024, validator=sent(whole(1)))

@@ -39,12 +39,13 @@ class Line:
         self.request = head.decode()
         return self.request
 
-    def accept(self, *headers: str) -> None:
+    def accept(self, *headers: str, then: bytes = b"") -> None:
+        """Upgrade the connection; ``then`` goes out in the same write."""
         request = self.read_request()
         key = next(line.split(":", 1)[1].strip() for line in request.split("\r\n") if line.lower().startswith("sec-websocket-key"))
         token = base64.b64encode(hashlib.sha1((key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11").encode()).digest()).decode()
         answer = ["HTTP/1.1 101 Switching Protocols", "Upgrade: websocket", "Connection: Upgrade"]
-        self.sock.sendall("\r\n".join([*answer, f"Sec-WebSocket-Accept: {token}", *headers, "", ""]).encode())
+        self.sock.sendall("\r\n".join([*answer, f"Sec-WebSocket-Accept: {token}", *headers, "", ""]).encode() + then)
 
     def refuse(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
         self.read_request()

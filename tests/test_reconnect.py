@@ -238,12 +238,14 @@ def test_unsent_audio_is_kept_within_its_bound_and_what_was_heard_is_not_sent_ag
 
 def test_no_new_try_after_a_refused_key() -> None:
     def first(line: Line) -> None:
-        open_configured(line)  # and then the end of the stream
+        open_configured(line)
+        line.read_event("input_audio_buffer.clear")  # and then the end of the stream
 
     with Peer(one_after_another(first, lambda line: line.refuse(401, b"{}"))) as peer:
         session = session_for(peer)
         listener = Listener(session)
         with session:
+            session.clear_audio()
             info = listener.next("on_close")
     assert isinstance(info.error, rt.AuthenticationError)
     assert len(peer.lines) == 2
@@ -270,12 +272,14 @@ def test_the_first_connect_fails_at_once_even_with_a_policy() -> None:
 
 def test_the_budget_ends() -> None:
     def first(line: Line) -> None:
-        open_configured(line)  # and then the end of the stream
+        open_configured(line)
+        line.read_event("input_audio_buffer.clear")  # and then the end of the stream
 
     with Peer(one_after_another(first, lambda line: line.refuse(503, b"{}"))) as peer:
         session = session_for(peer, reconnect=Reconnect(attempts=3, first_delay=0.0))
         listener = Listener(session)
         with session:
+            session.clear_audio()
             assert [listener.next("on_reconnecting").attempt for _ in range(3)] == [1, 2, 3]
             assert isinstance(listener.next("on_close").error, rt.ServiceBusyError)
     assert len(peer.lines) == 4
@@ -285,22 +289,27 @@ def test_the_budget_is_whole_again_after_a_good_event() -> None:
     def good(line: Line) -> None:
         open_configured(line)
         line.send({"type": "input_audio_buffer.cleared"})
+        if line is peer.lines[0]:
+            line.read_event("input_audio_buffer.clear")
 
     with Peer(one_after_another(*[good] * 5, lambda line: line.refuse(401, b"{}"))) as peer:
         session = session_for(peer, reconnect=Reconnect(attempts=1, first_delay=0.0))
         with session:
+            session.clear_audio()
             assert isinstance(session.wait_closed(SOON).error, rt.AuthenticationError)
     assert len(peer.lines) == 6
 
 
 def test_a_close_during_the_back_off_ends_it_at_once() -> None:
     def first(line: Line) -> None:
-        open_configured(line)  # and then the end of the stream
+        open_configured(line)
+        line.read_event("input_audio_buffer.clear")  # and then the end of the stream
 
     with Peer(first) as peer:
         session = session_for(peer, reconnect=Reconnect(first_delay=600.0, max_delay=600.0, jitter=0.0))
         listener = Listener(session)
         with session:
+            session.clear_audio()
             assert listener.next("on_reconnecting").delay == 600.0
             session.close(SOON)
             info = session.wait_closed(0.5)
@@ -356,13 +365,15 @@ def test_the_key_is_asked_for_again_at_every_try() -> None:
     keys = iter(["sk-1", "sk-2"])
 
     def first(line: Line) -> None:
-        open_configured(line)  # and then the end of the stream
+        open_configured(line)
+        line.read_event("input_audio_buffer.clear")  # and then the end of the stream
 
     with Peer(one_after_another(first, lambda line: (open_configured(line), line.drain()))) as peer:
         client = rt.RealtimeClient(lambda: next(keys), url=peer.url)
         session = client.session(turn_detection=None, reconnect=FAST)
         listener = Listener(session)
         with session:
+            session.clear_audio()
             listener.next("on_reconnected")
         requests = [line.request for line in peer.lines]
     assert ["Bearer sk-1" in requests[0], "Bearer sk-2" in requests[1]] == [True, True]

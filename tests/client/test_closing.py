@@ -296,7 +296,7 @@ def test_close_in_a_callback_does_not_wait_for_itself() -> None:
         took(time.monotonic() - start)
 
     with Peer(script) as peer:
-        session = client_for(peer.url, limits=Limits(inbox_bytes=1000)).session(MODEL, on_close=closed)
+        session = client_for(peer.url, limits=Limits(inbox_bytes=1024)).session(MODEL, on_close=closed)
         session.on_audio_delta(stop)
         session.connect()
         assert took.get() < 1

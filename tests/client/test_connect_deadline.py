@@ -148,8 +148,12 @@ def test_a_connection_that_comes_about_at_the_very_deadline_does_not_stay(monkey
         with pytest.raises(DeadlineExceeded):
             session.connect()
         assert dialled.is_set()
+        mine = [each for each in threading.enumerate() if each.name.startswith("dashscope_rt-")]
+        assert mine
         given_up.set()
         assert gone.wait(SOON)
+        for thread in mine:
+            thread.join(SOON)
         assert not session.is_open
 
 

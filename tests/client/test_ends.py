@@ -235,10 +235,10 @@ class Gate:
 def test_what_the_server_said_before_it_reset_the_connection_is_heard(writes: bool) -> None:
     """A server that closes with our audio unread resets the connection: its reason lies in the buffer all the same."""
     gate, closed, last = Gate(), Heard(), Heard()
-    with manual(limits=Limits(inbox_bytes=100), on_close=closed) as at:
+    with manual(limits=Limits(inbox_bytes=1024), on_close=closed) as at:
         at.session.on("gate")(gate)
         at.session.on("last")(last)
-        at.line.send({"type": "gate", "padding": "x" * 200})
+        at.line.send({"type": "gate", "padding": "x" * 2000})
         assert gate.stuck.wait(SOON)
         at.line.send_at_once({"type": "last"}, then=server_frame(8, close_payload(1007, FREE_TIER)))
         at.line.reset()

@@ -10,9 +10,21 @@ from typing import Any
 
 import pytest
 
-from dashscope_rt import AnyEvent, Limits, events
-from tests.client.wire import Heard, audio_delta, dialled, manual, response_created, response_done, text_delta, written
-from tests.peer import SOON
+from dashscope_rt import AnyEvent, Keepalive, Limits, events
+from tests.client.wire import (
+    MODEL,
+    Heard,
+    audio_delta,
+    client_for,
+    created,
+    dialled,
+    manual,
+    response_created,
+    response_done,
+    text_delta,
+    written,
+)
+from tests.peer import SOON, Line, Peer, server_frame
 
 ODD: dict[str, bytes] = {
     "bad JSON": b"{",
@@ -163,27 +175,11 @@ def test_two_sessions_worth_of_events_in_one_packet_are_taken_apart() -> None:
 
 
 def test_events_that_came_along_with_the_upgrade_are_not_lost() -> None:
-    from tests.client.wire import MODEL, client_for, created
-    from tests.peer import Line, Peer, server_frame
-
     heard = Heard()
 
     def script(line: Line) -> None:
-        sendall = line.sock.sendall
-        answer: list[bytes] = []
-        line.sock = Held(line.sock, answer.append)  # type: ignore[assignment]
-        line.accept()
-        frames = [server_frame(1, json.dumps(event).encode()) for event in (created(), {"type": "x"})]
-        sendall(b"".join([*answer, *frames]))
-        line.sock.recv(100)
-
-    class Held:
-        def __init__(self, sock: Any, sendall: Any) -> None:
-            self._sock = sock
-            self.sendall = sendall
-
-        def __getattr__(self, name: str) -> Any:
-            return getattr(self._sock, name)
+        line.accept(then=b"".join(server_frame(1, json.dumps(event).encode()) for event in (created(), {"type": "x"})))
+        line.drain()
 
     with Peer(script) as peer:
         session = client_for(peer.url).session(MODEL)
@@ -234,9 +230,9 @@ def test_sending_goes_on_while_the_inbox_is_full() -> None:
         stuck.set()
         go.wait(SOON)
 
-    with manual(limits=Limits(inbox_bytes=100)) as at:
+    with manual(limits=Limits(inbox_bytes=1024)) as at:
         at.session.on("big")(slow)
-        at.line.send({"type": "big", "padding": "x" * 1000})
+        at.line.send({"type": "big", "padding": "x" * 2000})
         assert stuck.wait(SOON)
         event_id = at.session.commit()
         assert at.line.read_event()["event_id"] == event_id
@@ -244,17 +240,15 @@ def test_sending_goes_on_while_the_inbox_is_full() -> None:
 
 
 def test_a_full_inbox_does_not_make_the_peer_look_dead() -> None:
-    from dashscope_rt import Keepalive
-
     stuck, go = threading.Event(), threading.Event()
 
     def slow(_: object) -> None:
         stuck.set()
         go.wait(SOON)
 
-    with manual(limits=Limits(inbox_bytes=100), keepalive=Keepalive(ping_interval=0.05, ping_timeout=0.1)) as at:
+    with manual(limits=Limits(inbox_bytes=1024), keepalive=Keepalive(ping_interval=0.05, ping_timeout=0.1)) as at:
         at.session.on("big")(slow)
-        at.line.send({"type": "big", "padding": "x" * 1000})
+        at.line.send({"type": "big", "padding": "x" * 2000})
         assert stuck.wait(SOON)
         for _ in range(6):  # three times the timeout, answers unread
             opcode, payload = at.line.read_frame()

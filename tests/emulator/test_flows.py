@@ -245,6 +245,8 @@ def test_vad_turn(talk: TalkTo) -> None:
     assert items == {events[0]["item_id"]}
     assert 0 <= events[0]["audio_start_ms"] < 400
     stopped = of(events, "input_audio_buffer.speech_stopped")[0]
+    after = events[events.index(stopped) : events.index(of(events, COMPLETED)[0])]
+    assert [delta["text"] for delta in of(after, DELTA)] == [of(events, COMPLETED)[0]["transcript"]]
     assert 2400 < stopped["audio_end_ms"] <= 3800
 
 
@@ -419,7 +421,9 @@ def test_cancel_while_the_answer_is_being_thought_of(talk: TalkTo) -> None:
     made.send("response.create")
     assert asked.wait(SOON)
     made.send("response.cancel")
-    assert made.get("response.done")["response"]["output"] == []
+    events = made.until("response.done")
+    assert events[-1]["response"]["output"] == []
+    assert of(made.events, COMPLETED)[0]["transcript"] == "(emulator) 3.6 seconds of speech"
     may_answer.set()
     made.ask()
     made.until("conversation.item.created")

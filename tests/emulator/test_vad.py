@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from dashscope_rt.testing import Heard
+from dashscope_rt.testing import Answer, Heard
 from dashscope_rt.testing._buffer import AudioBuffer
 from dashscope_rt.testing._sound import pcm_of, resample, samples, wav_header
 from dashscope_rt.testing._vad import Edge, EnergyVad, level_of
 from dashscope_rt.testing._wire import Refusal
 
-from .talk import AUDIO, NEWEST, Event, Machine, read, silence, text_of
+from .talk import AUDIO, NEWEST, Event, Machine, jpeg, read, silence, text_of
 
 NAMES = sorted(path.stem for path in AUDIO.glob("*.wav"))
 STARTED, STOPPED = "input_audio_buffer.speech_started", "input_audio_buffer.speech_stopped"
@@ -263,4 +263,56 @@ def test_silence_before_speech_is_not_kept() -> None:
     for _ in range(50):
         machine.append(silence(1000), chunk=32000)
     assert machine.session._turns._buffer.duration_ms <= 600
-    assert text_of(b"") == ""
+
+
+# Semantic VAD, where the answer decides whether there was a turn
+
+
+def semantic() -> Machine:
+    machine = Machine(lambda heard: None, transcription="off")
+    machine.update(turn_detection={"type": "semantic_vad"})
+    machine.append(read("weather_en")[0] + silence(200))
+    machine.events()
+    return machine
+
+
+def test_a_turn_is_not_answered_when_the_user_went_on_speaking() -> None:
+    machine = semantic()
+    question = machine.session.question
+    assert question is not None
+    machine.append(read("count_en")[0][:64000])
+    machine.events()
+    machine.session.answered(question, Answer("Too early."), machine.now)
+    assert [event["type"] for event in machine.wait()] == ["input_audio_buffer.committed"]
+    machine.append(silence(1000))
+    machine.events()
+    second = machine.session.question
+    assert second is not None
+    assert len(second.heard.audio) > len(question.heard.audio)
+
+
+def test_turns_wait_for_the_judgement_of_those_before() -> None:
+    machine = semantic()
+    first = machine.session.question
+    assert first is not None
+    machine.append(read("count_en")[0] + silence(200))
+    machine.events()
+    assert machine.session.question is first
+    machine.session.answered(first, Answer(reject_semantic=True), machine.now)
+    assert [event["type"] for event in machine.wait()] == ["error"]
+    second = machine.session.question
+    assert second is not None
+    machine.session.answered(second, Answer("Yes."), machine.now)
+    kinds = [event["type"] for event in machine.wait()]
+    assert (kinds[0], kinds[-1]) == ("input_audio_buffer.committed", "response.done")
+
+
+def test_images_need_audio_after_each_turn() -> None:
+    machine = Machine(transcription="off")
+    machine.append(read("weather_en")[0] + silence(200), chunk=1_000_000)
+    machine.wait()
+    machine.send("input_image_buffer.append", image=text_of(jpeg()))
+    assert machine.events()[0]["error"]["message"] == "Error append image before append audio."
+    machine.append(silence(20))
+    machine.send("input_image_buffer.append", image=text_of(jpeg()))
+    assert machine.events() == []
