@@ -8,6 +8,7 @@ what they are about. Pure; the connection's lock is held by whoever calls.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 
 from .errors import APIError, RealtimeError
 
@@ -41,13 +42,22 @@ _BY_TEXT: tuple[tuple[str, str], ...] = (
 class Command:
     """One client event whose answer somebody may wait for."""
 
-    __slots__ = ("answer", "benign", "error", "event_id", "key", "settled", "type")
+    __slots__ = ("answer", "benign", "error", "event_id", "key", "on_refusal", "settled", "type")
 
-    def __init__(self, event_type: str, event_id: str, key: str | None = None, *, benign: bool = False) -> None:
+    def __init__(
+        self,
+        event_type: str,
+        event_id: str,
+        key: str | None = None,
+        *,
+        benign: bool = False,
+        on_refusal: Callable[[], None] | None = None,
+    ) -> None:
         self.type = event_type
         self.event_id = event_id
         self.key = key
         self.benign = benign  # a refusal of it is expected and nobody's business
+        self.on_refusal = on_refusal  # quick and pure, under the connection's lock
         self.settled = False
         self.answer: object = None
         self.error: RealtimeError | None = None
@@ -61,6 +71,8 @@ class Command:
         """The service refused it, or the connection was lost before it said anything."""
         self.settled = True
         self.error = error
+        if self.on_refusal is not None and isinstance(error, APIError):
+            self.on_refusal()
 
 
 class Commands:
@@ -108,6 +120,12 @@ class Commands:
                 command.succeed(answer)
                 return command
         return None
+
+    def drop(self, command: Command, error: RealtimeError) -> None:
+        """Take back a command that was never sent."""
+        if command in self._open:
+            self._open.remove(command)
+        command.fail(error)
 
     def forget(self, event_type: str) -> None:
         """Settle all commands of a kind that the service never acknowledges."""

@@ -111,6 +111,7 @@ class Connection(Sending):
             name=f"dashscope_rt-network-{number}",
         )
         self._outbox = self.network.outbox
+        self._outbox.hold(limits.outbox_bytes)  # nobody overtakes the configuration
 
     @property
     def phase(self) -> str:

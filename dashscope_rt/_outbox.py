@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from .errors import DeadlineExceeded
 
@@ -63,23 +63,27 @@ class Outbox:
             DeadlineExceeded: There was no room in time; the event was not queued.
             ConnectionClosed: The session is over.
         """
-        size = len(item.payload)
+        self.put_all((item,), timeout)
+
+    def put_all(self, items: Sequence[Outgoing], timeout: float) -> None:
+        """Queue events together, all of them or none; otherwise as `put`."""
+        size = sum(len(item.payload) for item in items)
         deadline: float | None = None
         with self._room:
-            if self._held and item.audio_bytes:
-                self._append(item, size)
-                self._make_room()
-                return
-            while self._ended is None and self._items and self._bytes + size > self._max:
+            keeps_audio = self._held and bool(items[0].audio_bytes)
+            while self._ended is None and not keeps_audio and self._items and self._bytes + size > self._max:
                 now = time.monotonic()
                 deadline = now + timeout if deadline is None else deadline
                 if now >= deadline:
                     raise DeadlineExceeded(
-                        f"{item.type} was not sent: {self._bytes:,} bytes have been waiting for the network for"
+                        f"{items[0].type} was not sent: {self._bytes:,} bytes have been waiting for the network for"
                         f" {timeout:g} s (the peer does not read, or more is put in than the line carries)"
                     )
                 self._room.wait(deadline - now)
-            self._append(item, size)
+            for item in items:
+                self._append(item, len(item.payload))
+            if keeps_audio:
+                self._make_room()
         self._wake()
 
     @property

@@ -54,14 +54,28 @@ class Sending:
         """Return a fresh event id."""
         return f"{self._id_prefix}{next(self._ids)}"
 
-    def send(self, event: ev.ClientEvent, *, timeout: float | None = None, newest_only: bool = False) -> str:
+    def send(
+        self,
+        event: ev.ClientEvent,
+        *,
+        timeout: float | None = None,
+        newest_only: bool = False,
+        on_refusal: Callable[[], None] | None = None,
+    ) -> str:
         """Queue one event and return its id; `create` is the way for ``response.create``."""
         key = None
         if isinstance(event, ev.ConversationItemCreate):
             key = event.item.get("call_id") or event.item.get("approval_request_id")
-        payload = codec.encode(event)
+        if isinstance(event, ev.InputAudioBufferAppend):
+            return self.put_audio(event.audio, event.event_id)
         return self.put(
-            payload, event.type, event.event_id or "", key=key, timeout=timeout, newest_only=newest_only
+            codec.encode(event),
+            event.type,
+            event.event_id or "",
+            key=key,
+            timeout=timeout,
+            newest_only=newest_only,
+            on_refusal=on_refusal,
         )
 
     def put(
@@ -73,6 +87,7 @@ class Sending:
         key: str | None = None,
         timeout: float | None = None,
         newest_only: bool = False,
+        on_refusal: Callable[[], None] | None = None,
     ) -> str:
         """Queue one encoded event; notes it as a command when the service answers its kind."""
         deadline = time.monotonic() + (self._timeouts.send if timeout is None else timeout)
@@ -81,7 +96,7 @@ class Sending:
         if not Commands.expects_answer(event_type):
             self._outbox.put(item, deadline - time.monotonic())
             return event_id
-        command = Command(event_type, event_id, key)
+        command = Command(event_type, event_id, key, on_refusal=on_refusal)
         if not self._send_lock.acquire(timeout=max(0.0, deadline - time.monotonic())):
             raise DeadlineExceeded(f"{event_type} was not sent: other senders have been waiting for the network for too long")
         try:
@@ -90,20 +105,30 @@ class Sending:
             (self._outbox.put_newest if newest_only else self._outbox.put)(item, deadline - time.monotonic())
         except RealtimeError as error:
             with self.changed:
-                command.fail(error)
+                self.state.commands.drop(command, error)
             raise
         finally:
             self._send_lock.release()
         return event_id
 
-    def put_audio(self, pcm: bytes | bytearray | memoryview) -> str:
+    def put_audio(self, pcm: bytes | bytearray | memoryview, event_id: str | None = None) -> str:
         """Queue one piece of audio: the hot path; during a reconnect it goes into the bounded buffer."""
-        event_id = self.next_id()
+        event_id = event_id or self.next_id()
         payload = codec.encode_audio_append(pcm, event_id)
         self._outbox.put(
             Outgoing(payload, "input_audio_buffer.append", event_id, len(pcm)), self._timeouts.send
         )
         return event_id
+
+    def put_audio_pieces(self, pieces: list[memoryview]) -> str:
+        """Queue pieces of audio, all of them or none; returns the id of the last."""
+        items = []
+        for pcm in pieces:
+            event_id = self.next_id()
+            payload = codec.encode_audio_append(pcm, event_id)
+            items.append(Outgoing(payload, "input_audio_buffer.append", event_id, len(pcm)))
+        self._outbox.put_all(items, self._timeouts.send)
+        return items[-1].event_id
 
     def create(self, event: ev.ResponseCreate) -> Create:
         """Ask for a response as soon as none runs."""
@@ -163,7 +188,7 @@ class Sending:
     def command(self, event_id: str) -> Command | None:
         """Return the open command with this id."""
         with self.changed:
-            return self.state.commands.find(event_id)
+            return self.state.commands.find(event_id) or self.state.create_command(event_id)
 
     def _until_usable(self, event_type: str, deadline: float) -> None:
         # While a lost connection is being replaced, everything but audio waits for the new one.

@@ -136,6 +136,11 @@ class SessionState:
             return None
         return self.waiting.popleft()
 
+    def create_command(self, event_id: str) -> Command | None:
+        """Return the command of a ``response.create`` that waits or is under way."""
+        creates = (*self.waiting, *self.in_flight)
+        return next((create.command for create in creates if create.command.event_id == event_id), None)
+
     # ---- what the client does ---------------------------------------------------------------------------------
 
     def add_create(self, create: Create) -> None:
@@ -416,8 +421,13 @@ def _lenient_detail(raw: Mapping[str, object]) -> ev.ErrorDetail:
     detail = raw.get("error")
     if not isinstance(detail, Mapping):
         return ev.ErrorDetail(message=str(detail) if detail is not None else None)
-    texts = {name: str(detail[name]) for name in ("type", "code", "message", "param", "event_id") if detail.get(name)}
-    return ev.ErrorDetail(**texts, raw=detail)
+
+    def text(name: str) -> str | None:
+        return str(detail[name]) if detail.get(name) else None
+
+    return ev.ErrorDetail(
+        type=text("type"), code=text("code"), message=text("message"), param=text("param"), event_id=text("event_id"), raw=detail
+    )
 
 
 def api_error(event: ev.Error) -> APIError:

@@ -18,7 +18,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from . import codec, config
 from . import events as ev
@@ -41,6 +41,9 @@ from .errors import (
 from .images import Image, read_jpeg
 from .models import ModelInfo
 from .turns import Turn
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer as Buffer
 
 _APPEND_LIMIT = 1024 * 1024  # bytes of raw audio in one event; the service's own limit is 15 MiB of Base64
 _S = TypeVar("_S", bound="RealtimeSession")
@@ -220,11 +223,11 @@ class RealtimeSession(Listening):
 
     # ---- sending ----------------------------------------------------------------------------------------------
 
-    def append_audio(self, audio: bytes | bytearray | memoryview) -> str:
+    def append_audio(self, audio: Buffer) -> str:
         """Send a piece of the user's audio. Source: client events, input_audio_buffer.append.
 
         Args:
-            audio: Raw samples in the configured format (default: signed 16-bit little-endian, mono, 16,000 Hz);
+            audio: Bytes, or anything with a buffer (array, numpy): raw samples in the configured format (default: signed 16-bit little-endian, mono, 16,000 Hz);
                 100 ms, 3,200 bytes, is customary. Never Base64. In VAD mode keep sending silence between utterances,
                 or the service never notices the end of one.
 
@@ -235,9 +238,7 @@ class RealtimeSession(Listening):
             TypeError: A str was given.
             ValueError: It is empty, ends in the middle of a sample, or is a whole WAV file.
         """
-        if not isinstance(audio, (bytes, bytearray, memoryview)):
-            raise TypeError("append_audio takes bytes of audio, never Base64 text")
-        view = memoryview(audio).cast("B")
+        view = _bytes_of(audio)
         if not view:
             raise ValueError("append_audio got no bytes; leave the call out, or send silence")
         if self._input_type() != "wav" and is_wav(view[:12]):
@@ -245,10 +246,9 @@ class RealtimeSession(Listening):
         if len(view) % 2 and self._input_type() in ("pcm", "pcm16"):
             raise ValueError(f"append_audio got {len(view)} bytes, which ends in the middle of a 16-bit sample")
         connection = self._open_connection()
-        event_id = ""
-        for start in range(0, len(view), _APPEND_LIMIT):
-            event_id = connection.put_audio(view[start : start + _APPEND_LIMIT])
-        return event_id
+        if len(view) <= _APPEND_LIMIT:
+            return connection.put_audio(view)
+        return connection.put_audio_pieces([view[at : at + _APPEND_LIMIT] for at in range(0, len(view), _APPEND_LIMIT)])
 
     def append_image(self, image: Image, *, newest_only: bool = False) -> str:
         """Send a picture or a video frame. Source: client events, input_image_buffer.append.
@@ -377,9 +377,13 @@ class RealtimeSession(Listening):
         if not wire:
             raise ValueError("update() names no field; nothing was sent")
         connection = self._open_connection()
-        event_id = connection.send(ev.SessionUpdate(event_id=connection.next_id(), session=wire))
-        self._config = merged
-        return event_id
+        before, self._config = self._config, merged
+
+        def undo() -> None:  # network thread: a refused change must not be repeated by the next connection
+            if self._config is merged:
+                self._config = before
+
+        return connection.send(ev.SessionUpdate(event_id=connection.next_id(), session=wire), on_refusal=undo)
 
     def finish(self, timeout: float | None = None) -> None:
         """Say that no more input comes, and wait for what is still to come. Source: session.finish.
@@ -574,6 +578,14 @@ class RealtimeSession(Listening):
     def _input_type(self) -> str:
         kind = getattr(self._config.input_audio_format, "type", None)
         return kind if isinstance(kind, str) else "pcm"
+
+
+def _bytes_of(audio: Buffer) -> memoryview:
+    try:
+        return memoryview(audio).cast("B")
+    except TypeError:
+        kind = "text, and never Base64" if isinstance(audio, str) else f"{type(audio).__name__} of this layout"
+        raise TypeError(f"audio must be bytes of samples in one piece, not {kind}") from None
 
 
 class Expected:

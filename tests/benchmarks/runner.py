@@ -210,6 +210,9 @@ def describe(run: dict[str, Any] | None) -> str:
         parts.append("latency ms " + " ".join(f"{name} {value:.2f}" for name, value in run["latency_ms"].items()))
     if "wall_ms" in run:
         parts.append(f"wall {run['wall_ms']:.2f} ms each")
+    if run.get("switches") and run["events"]:
+        parts.append(f"system {run['system_s'] / run['cpu_s'] * 100:.0f} %, {run['switches'] / run['events']:.2f} switches")
+        parts.append(f"{run['page_faults'] / run['events']:.2f} faults")
     if run["wall_s"]:
         parts.append(f"server {run.get('server_cpu_s', 0) / run['wall_s'] * 100:.0f} %")
     if run.get("pong_max_ms"):

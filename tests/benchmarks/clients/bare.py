@@ -48,7 +48,7 @@ class Bare:
         self._listener = listener
         self._numbers = itertools.count(1)
         answer = b""
-        while b"}}" not in answer:  # the end of session.created, which says all that is needed
+        while not answer.endswith(b"}"):  # of session.created, which says all that is needed
             answer += sock.recv(4096)
         self._buffer = bytearray()
 

@@ -84,13 +84,22 @@ Connect = Callable[[str, Listener], Session]
 
 
 class Clock:
-    """CPU and wall seconds since it was made."""
+    """CPU and wall seconds, and what the system did for the process, since it was made."""
 
     def __init__(self) -> None:
+        self._usage = resource.getrusage(resource.RUSAGE_SELF)
         self._cpu, self._wall = time.process_time(), time.perf_counter()
 
     def read(self) -> dict[str, float]:
-        return {"cpu_s": time.process_time() - self._cpu, "wall_s": time.perf_counter() - self._wall}
+        cpu, wall = time.process_time() - self._cpu, time.perf_counter() - self._wall
+        now, then = resource.getrusage(resource.RUSAGE_SELF), self._usage
+        return {
+            "cpu_s": cpu,
+            "wall_s": wall,
+            "system_s": now.ru_stime - then.ru_stime,
+            "switches": now.ru_nvcsw + now.ru_nivcsw - then.ru_nvcsw - then.ru_nivcsw,
+            "page_faults": now.ru_minflt - then.ru_minflt,
+        }
 
 
 def flood(connect: Connect, url: str, count: int, limit_s: float, **_: Any) -> dict[str, Any]:
