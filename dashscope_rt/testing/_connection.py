@@ -33,6 +33,7 @@ from ._handshake import SERVER, SWITCHING, describe, judge, response_of
 from ._hooks import Hooks, Raw
 from ._inputs import Question
 from ._layers import Plain, Protocol, Tls
+from ._outgoing import Outgoing
 from ._session import Session
 from ._wire import Event
 
@@ -46,7 +47,6 @@ _HIGH_WATER = 262_144  # bytes not taken by the client, above which no more is m
 _CLOSE_S = 2.0  # for the client to answer our close frame, or to hang up after its own
 _GOING_AWAY_S = 1.0  # the same when the emulator is closed
 _NEVER_SENT = frozenset({1006, 1015})
-_REASON_LIMIT = 123
 
 
 class Connection:
@@ -62,25 +62,20 @@ class Connection:
     def __init__(self, owner: Emulator, number: int, sock: socket.socket, hooks: Hooks) -> None:
         self.number = number
         self.hooks = hooks
-        self.drip: tuple[int, float] | None = None  # at most so many bytes at a time, with so many seconds between
         self._owner = owner
         self._socket = sock
         self._layer = Plain() if owner.tls_context is None else Tls(owner.tls_context)
         self._protocol = Protocol(owner.variants.max_message_bytes, self._passes)
         self._session: Session | None = None
         self._answers: Answers | None = None
-        self._outgoing = bytearray()
+        self._outgoing = Outgoing(sock, self._layer)
         self._fragments: list[bytes] = []
         self._fragments_text = True
         self._reading = True
-        self._peer_done = False
-        self._eof_wanted = False
         self._mute = False  # a close frame was kept back by the hooks: as if we had never seen the client's
-        self._eof_sent = False
         self._over = False
         self._ended = False  # our close frame was sent, or what was sent in its place
         self._deadline: float | None = None
-        self._next_write = 0.0
         self._next_ping: float | None = None
         self._asked: Question | None = None
         # Filled by any thread, emptied by the connection's; a deque needs no lock for that.
@@ -135,37 +130,34 @@ class Connection:
     def write_raw(self, data: bytes) -> None:
         """Put bytes on the connection behind what was sent before, inside TLS if there is TLS."""
         self._collect()
-        self._outgoing += self._layer.seal(data)
+        self._outgoing.add(data)
+
+    def drip(self, count: int, seconds: float) -> None:
+        """From now on send at most so many bytes at a time, with so many seconds between."""
+        self._outgoing.drip = (count, seconds)
 
     def end(self, ending: Ending) -> None:
-        """Send a close frame with any code and reason, however long; 1006 just hangs up. Once only."""
-        if self._ended or self._over:
+        """Send a close frame with any code and reason; 1006 just hangs up. Once only, and not after the client's."""
+        if self._ended or self._over or self._protocol.state is not State.OPEN:
             return
         self._ended = True
         self._owner.records.change(self.number, close_code=ending.code, close_reason=ending.reason, closed_by="server")
-        payload = ending.reason.encode()
         if ending.code in _NEVER_SENT:
             self._flush()
             self._over = True
-        elif ending.code is None:
-            self._protocol.send_close()
-        elif len(payload) > _REASON_LIMIT:
-            # No WebSocket library sends this, but the service does: a control frame over 125 bytes.
-            body = struct.pack("!H", ending.code) + payload
-            self.write_raw(struct.pack("!BBH", 0x88, 126, len(body)) + body)
         else:
-            self._protocol.send_close(ending.code, ending.reason)
-        self._expire_in(_CLOSE_S)
+            self._protocol.send_any_close(ending.code, ending.reason)
+            self._expire_in(_CLOSE_S)
 
     def reset(self) -> None:
         """End the TCP connection with RST."""
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self._outgoing.clear()
+        self._outgoing.drop()
         self._over = True
 
     def half_close(self) -> None:
         """End only the sending half of the TCP connection, after what was sent."""
-        self._eof_wanted = True
+        self._outgoing.finishing = True
 
     def pause_reading(self, paused: bool = True) -> None:
         """Leave what the client sends in the socket."""
@@ -208,8 +200,8 @@ class Connection:
                 self._flush()
                 if self._over:
                     return
-                mask = selectors.EVENT_READ if self._reading and not self._peer_done else 0
-                if self._outgoing and self.drip is None:
+                mask = selectors.EVENT_READ if self._reading else 0
+                if self._outgoing and self._outgoing.due is None:
                     mask |= selectors.EVENT_WRITE
                 if mask != watched:
                     if watched:
@@ -226,9 +218,7 @@ class Connection:
 
     def _timeout(self) -> float | None:
         now = time.monotonic()
-        times = [self._deadline, self._next_ping]
-        if self._outgoing and self.drip is not None:
-            times.append(self._next_write)
+        times = [self._deadline, self._next_ping, self._outgoing.due]
         if self._session is not None and len(self._outgoing) < _HIGH_WATER:
             times.append(self._session.due)
         known = [when for when in times if when is not None]
@@ -253,10 +243,7 @@ class Connection:
             self._over = True
             return
         if not data:
-            self._peer_done = True
-            self._protocol.receive_eof()
-            # Nobody reads what is left; a client that half-closes has gone for this server, as for most.
-            self._over = True
+            self._over = True  # a client that half-closes has gone, for this server as for most
             return
         if not plain:
             return
@@ -406,40 +393,18 @@ class Connection:
     def _collect(self) -> None:
         for data in self._protocol.data_to_send():
             if not data:
-                self._eof_wanted = not self._mute
+                self._outgoing.finishing = not self._mute
             elif changed := self.hooks.writing(self, data):
-                self._outgoing += self._layer.seal(changed)
+                self._outgoing.add(changed)
 
     def _flush(self) -> None:
         self._collect()
-        self._outgoing += self._layer.pending()
-        size = _READ
-        if self.drip is not None:
-            now = time.monotonic()
-            if now < self._next_write:
-                return
-            size = self.drip[0]
-            self._next_write = now + self.drip[1]
         try:
-            while self._outgoing:
-                with memoryview(self._outgoing) as view, view[:size] as piece:
-                    count = self._socket.send(piece)
-                del self._outgoing[:count]
-                if self.drip is not None:
-                    break
-        except BlockingIOError:
-            return
+            self._outgoing.flush()
         except OSError as exc:
             logger.debug("Connection %d cannot be written to: %s", self.number, exc)
-            self._outgoing.clear()
+            self._outgoing.drop()
             self._over = True
-            return
-        if self._eof_wanted and not self._outgoing and not self._eof_sent:
-            self._eof_sent = True
-            self._layer.finish()
-            with contextlib.suppress(OSError):
-                self._socket.send(self._layer.pending())
-                self._socket.shutdown(socket.SHUT_WR)
 
 
 def _encode(event: Event) -> bytes:

@@ -7,10 +7,12 @@ import logging
 import ssl
 from collections.abc import Callable
 
-from websockets.frames import Frame
+from websockets.frames import Close, CloseCode, Frame, Opcode
+from websockets.protocol import State
 from websockets.server import ServerProtocol
 
 _READ = 65536
+_CONTROL_LIMIT = 125
 # websockets prints request headers, and so API keys, when this is at DEBUG.
 _silent = logging.getLogger("dashscope_rt.testing.websockets")
 _silent.setLevel(logging.WARNING)
@@ -90,6 +92,16 @@ class Protocol(ServerProtocol):
     def __init__(self, max_size: int, passes: Callable[[Frame], bool]) -> None:
         super().__init__(max_size=max_size, logger=_silent)
         self._passes = passes
+
+    def send_any_close(self, code: int | None, reason: str) -> None:
+        """Send a close frame no library would: any code, and over 125 bytes as the service does. No code: empty."""
+        data = b"" if code is None else code.to_bytes(2, "big") + reason.encode()
+        if len(data) <= _CONTROL_LIMIT:
+            self.send_frame(Frame(Opcode.CLOSE, data))
+        elif self._passes(Frame(Opcode.CLOSE, data)):
+            self.writes.append(b"\x88\x7e" + len(data).to_bytes(2, "big") + data)
+        self.close_sent = Close(CloseCode.NO_STATUS_RCVD if code is None else code, reason)
+        self.state = State.CLOSING
 
     def send_frame(self, frame: Frame) -> None:
         """Send a frame, or not."""

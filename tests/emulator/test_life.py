@@ -308,6 +308,19 @@ def test_drop_with_a_reason_no_close_frame_may_have(service: Service, plain: Pla
     assert rest(sock, until=frame).endswith(frame)
 
 
+@pytest.mark.parametrize("code", [0, 999, 1005, 2000, 5000, 65535])
+def test_drop_with_a_code_no_library_would_send(service: Service, plain: Plain, code: int) -> None:
+    emulator = service()
+    sock = plain(emulator)
+    emulator.wait_for_sent("session.created")
+    emulator.drop(code, "why")
+    frame = b"\x88\x05" + code.to_bytes(2, "big") + b"why"
+    assert rest(sock, until=frame).endswith(frame)
+    emulator.drop(1011)
+    send_frame(sock, 8, (1000).to_bytes(2, "big"))
+    assert rest(sock) == b""
+
+
 def test_drop_without_a_close_frame(service: Service, plain: Plain) -> None:
     emulator = service()
     sock = plain(emulator)
@@ -449,7 +462,7 @@ def test_hook_receiving_may_lose_messages(service: Service) -> None:
 
 def test_hook_writing_and_drip(service: Service) -> None:
     def accepted(connection: Any) -> None:
-        connection.drip = (7, 0.0001)
+        connection.drip(7, 0.0001)
 
     written: list[bytes] = []
     emulator = bad(service, accepted=accepted, writing=lambda data: written.append(data) or data)  # type: ignore[func-returns-value]
