@@ -20,8 +20,8 @@ from ._version import __version__
 
 if TYPE_CHECKING:
     from . import audio, config, errors, events, models
-    from ._recovery import Lost, Reconnecting
-    from ._stats import Stats
+    from ._session.recovery import Lost, Reconnecting
+    from ._session.stats import Stats
     from .client import RealtimeClient
     from .config import (
         UNSET,
@@ -68,9 +68,7 @@ if TYPE_CHECKING:
 
 # Where each name of the public surface lives.
 _HOMES: dict[str, tuple[str, ...]] = {
-    "client": (
-        "RealtimeClient",
-    ),
+    "client": ("RealtimeClient",),
     "config": (
         "UNSET",
         "AudioFormat",
@@ -108,9 +106,7 @@ _HOMES: dict[str, tuple[str, ...]] = {
         "UnsupportedByModel",
         "WaitInCallbackError",
     ),
-    "events": (
-        "AnyEvent",
-    ),
+    "events": ("AnyEvent",),
     "models": (
         "MODELS",
         "REGIONS",
@@ -132,13 +128,11 @@ _HOMES: dict[str, tuple[str, ...]] = {
         "Timing",
         "Turn",
     ),
-    "_recovery": (
+    "_session.recovery": (
         "Lost",
         "Reconnecting",
     ),
-    "_stats": (
-        "Stats",
-    ),
+    "_session.stats": ("Stats",),
 }
 _MODULES = ("audio", "config", "errors", "events", "models")
 _HOME = {name: home for home, names in _HOMES.items() for name in names}

@@ -9,9 +9,10 @@ import threading
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from . import _endpoint, _secret
-from ._secret import Secret
-from ._transport import Endpoint
+from ._network import endpoint as _endpoint
+from ._network import secret as _secret
+from ._network.secret import Secret
+from ._network.transport import Endpoint
 from ._version import __version__
 from .config import Keepalive, Limits, Reconnect, SessionConfig, Timeouts, merge
 from .errors import AuthenticationError
@@ -75,7 +76,9 @@ class RealtimeClient:
         del api_key  # a traceback with locals must not show it, whatever is refused below
         self._key: Callable[[], str] | Secret | None = _secret.api_key(key) if isinstance(key, Secret) else key
         environment = os.environ
-        url = url or (environment.get("DASHSCOPE_REALTIME_URL") if region is None and workspace is None else None) or None
+        url = (
+            url or (environment.get("DASHSCOPE_REALTIME_URL") if region is None and workspace is None else None) or None
+        )
         region = region or environment.get("DASHSCOPE_REGION") or "cn-beijing"
         workspace = workspace or environment.get("DASHSCOPE_WORKSPACE") or None
         self._url = _endpoint.base_url(url=url, region=region, workspace=workspace, workspace_host=workspace_host)
@@ -130,7 +133,7 @@ class RealtimeClient:
         if not isinstance(model, str) or not model.strip():
             raise ValueError("model must be a name such as 'qwen3.5-omni-flash-realtime'")
         # Here, because a program that only prepares a client need not load what a session needs.
-        from ._callbacks import check_names
+        from ._session.callbacks import check_names
         from .session import RealtimeSession
 
         callbacks = check_names(options)

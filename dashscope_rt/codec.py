@@ -18,9 +18,8 @@ import attrs
 import cattrs
 from cattrs.gen import make_dict_structure_fn, override
 
-from ._objects import Usage
-from ._spelling import config_from_wire, config_to_wire
-from ._strict import (
+from ._codec.spelling import config_from_wire, config_to_wire
+from ._codec.strict import (
     dump,
     kind_of,
     parse,
@@ -34,7 +33,8 @@ from ._strict import (
     read_text_or_whole,
     read_whole,
 )
-from ._wire import WireObject
+from ._events.objects import Usage
+from ._events.wire import WireObject
 from .events import (
     CLIENT_EVENTS,
     SERVER_EVENTS,

@@ -16,7 +16,7 @@ from typing import Any
 
 import attrs
 
-from ._parts import (
+from ._config.parts import (
     AudioFormat,
     SemanticVad,
     ServerVad,
@@ -26,9 +26,9 @@ from ._parts import (
     Translation,
     TurnDetection,
 )
-from ._rules import UNSET, Unset, number, sent, whole
-from ._session_config import SessionConfig
-from ._tool_parts import FunctionTool, McpTool
+from ._config.rules import UNSET, Unset, number, sent, whole
+from ._config.session import SessionConfig
+from ._config.tools import FunctionTool, McpTool
 from .errors import UnsupportedByModel
 from .models import ModelInfo
 

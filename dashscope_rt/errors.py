@@ -228,13 +228,22 @@ class ForkedSessionError(RealtimeError):
 # spellings (InvalidApiKey, invalid_api_key). Order matters: the first row that matches decides.
 _BY_CODE: tuple[tuple[tuple[str, ...], type[APIError]], ...] = (
     (("invalidapikey", "apikeyinvalid", "unauthorized", "authenticationerror"), AuthenticationError),
-    (("freetier", "insufficientquota", "allocatedquota", "allocationquota", "arrearage", "quotaexceeded"), QuotaExceededError),
+    (
+        ("freetier", "insufficientquota", "allocatedquota", "allocationquota", "arrearage", "quotaexceeded"),
+        QuotaExceededError,
+    ),
     (("throttling", "ratelimit", "ratequota", "requestrateincreased", "toomanyrequests"), RateLimitError),
     (("modelnotfound", "modelnotexist", "modelnotsupport"), ModelNotFoundError),
     (("accessdenied", "workspacenotfound", "forbidden", "permissiondenied"), PermissionDeniedError),
-    (("internalservice", "internalerror", "servererror", "modelserving", "commonerror", "serviceunavailable"), ServiceBusyError),
+    (
+        ("internalservice", "internalerror", "servererror", "modelserving", "commonerror", "serviceunavailable"),
+        ServiceBusyError,
+    ),
     (("responseidletimeout", "responsestreamtimeout", "responsetimeout"), ServiceBusyError),
-    (("invalidrequest", "invalidvalue", "invalidparameter", "cannotupdatevoice", "datainspection", "badrequest"), BadRequestError),
+    (
+        ("invalidrequest", "invalidvalue", "invalidparameter", "cannotupdatevoice", "datainspection", "badrequest"),
+        BadRequestError,
+    ),
 )
 _BY_STATUS: dict[int, type[APIError]] = {
     400: BadRequestError,

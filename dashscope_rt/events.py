@@ -25,7 +25,7 @@ from typing import ClassVar
 
 import attrs
 
-from ._client_events import (
+from ._events.client import (
     CLIENT_EVENTS,
     ClientEvent,
     ConversationItemCreate,
@@ -43,7 +43,7 @@ from ._client_events import (
     SessionFinish,
     SessionUpdate,
 )
-from ._conversation_events import (
+from ._events.conversation import (
     ConversationItemAmbientAudioTranscriptionCompleted,
     ConversationItemAmbientAudioTranscriptionDelta,
     ConversationItemCreated,
@@ -60,7 +60,7 @@ from ._conversation_events import (
     VoiceprintAudioListFailed,
     VoiceprintAudioListInProgress,
 )
-from ._objects import (
+from ._events.objects import (
     AudioFormatObject,
     AudioInputObject,
     AudioObject,
@@ -76,7 +76,7 @@ from ._objects import (
     TurnDetectionObject,
     Usage,
 )
-from ._response_events import (
+from ._events.response import (
     ResponseAudioDelta,
     ResponseAudioDone,
     ResponseAudioTranscriptDelta,
@@ -102,7 +102,7 @@ from ._response_events import (
     ResponseWords,
     decoded,
 )
-from ._wire import Event, ServerEvent, shown_as_bytes, shown_as_chars
+from ._events.wire import Event, ServerEvent, shown_as_bytes, shown_as_chars
 
 __all__ = [
     "CLIENT_EVENTS",

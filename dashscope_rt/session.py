@@ -22,12 +22,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from . import codec, config
 from . import events as ev
-from ._asking import TurnTaking
-from ._callbacks import Callback
-from ._connection import ENDED, OPEN, Connection
-from ._stats import Stats
-from ._listening import Listening
-from ._transport import Endpoint
+from ._network.transport import Endpoint
+from ._session.asking import TurnTaking
+from ._session.callbacks import Callback
+from ._session.connection import ENDED, OPEN, Connection
+from ._session.listening import Listening
+from ._session.stats import Stats
 from .audio.wav import is_wav
 from .config import UNSET, Keepalive, Limits, Reconnect, SessionConfig, Timeouts
 from .errors import (
@@ -242,7 +242,9 @@ class RealtimeSession(Listening):
         if not view:
             raise ValueError("append_audio got no bytes; leave the call out, or send silence")
         if self._input_type() != "wav" and is_wav(view[:12]):
-            raise ValueError("append_audio takes raw samples, and this is a WAV file: use session.ask(audio=path) or read_wav")
+            raise ValueError(
+                "append_audio takes raw samples, and this is a WAV file: use session.ask(audio=path) or read_wav"
+            )
         if len(view) % 2 and self._input_type() in ("pcm", "pcm16"):
             raise ValueError(f"append_audio got {len(view)} bytes, which ends in the middle of a 16-bit sample")
         connection = self._open_connection()
@@ -626,7 +628,9 @@ class Expected:
         self._connection.remove_sink(self._look)
 
 
-def _matcher(event: str | type[ev.ServerEvent] | Callable[[ev.ServerEvent], object]) -> Callable[[ev.ServerEvent], object]:
+def _matcher(
+    event: str | type[ev.ServerEvent] | Callable[[ev.ServerEvent], object],
+) -> Callable[[ev.ServerEvent], object]:
     if isinstance(event, str):
         name = event
         return lambda came: came.type == name

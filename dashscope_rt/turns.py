@@ -14,9 +14,9 @@ from typing import Any, Literal
 import attrs
 
 from . import events as ev
-from ._connection import Connection
-from ._display import as_html, as_text
-from ._state import Done, Failure, Interrupted, Notice
+from ._session.connection import Connection
+from ._session.display import as_html, as_text
+from ._session.state import Done, Failure, Interrupted, Notice
 from .audio.wav import write_wav
 from .errors import APIError, ConnectionClosed, DeadlineExceeded, RealtimeError, ServiceBusyError, WaitInCallbackError
 from .responses import FunctionCall, InputTranscript, Response
@@ -151,9 +151,7 @@ class Turn:
     def _kept(self) -> list[Response]:
         # A response that was interrupted by the next one is not part of the answer.
         return [
-            response
-            for response in self.responses
-            if response.status != "cancelled" or response is self.responses[-1]
+            response for response in self.responses if response.status != "cancelled" or response is self.responses[-1]
         ]
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -281,7 +279,9 @@ class Turn:
                 timing.first_audio_ms = self._ms(now) if timing.first_audio_ms is None else timing.first_audio_ms
         elif isinstance(event, ev.ResponseCreated):
             active = self._connection.state.active
-            self.responses += [active[key] for key in active if key not in self._before and active[key] not in self.responses]
+            self.responses += [
+                active[key] for key in active if key not in self._before and active[key] not in self.responses
+            ]
             if timing.response_created_ms is None:
                 timing.response_created_ms = self._ms(now)
         elif isinstance(event, ev.InputAudioBufferSpeechStarted):

@@ -64,7 +64,9 @@ def main() -> int:
             print(f"error: {error}", file=sys.stderr)
             return 1
     seconds = len(turn.audio) / 2 / turn.audio_rate
-    print(f"{options.output}: {seconds:.1f} s of speech; first audio {turn.timing.latency_ms:.0f} ms after the question.")
+    print(
+        f"{options.output}: {seconds:.1f} s of speech; first audio {turn.timing.latency_ms:.0f} ms after the question."
+    )
     return 0
 
 

@@ -42,14 +42,24 @@ class Line:
     def accept(self, *headers: str, then: bytes = b"") -> None:
         """Upgrade the connection; ``then`` goes out in the same write."""
         request = self.read_request()
-        key = next(line.split(":", 1)[1].strip() for line in request.split("\r\n") if line.lower().startswith("sec-websocket-key"))
-        token = base64.b64encode(hashlib.sha1((key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11").encode()).digest()).decode()
+        key = next(
+            line.split(":", 1)[1].strip()
+            for line in request.split("\r\n")
+            if line.lower().startswith("sec-websocket-key")
+        )
+        token = base64.b64encode(
+            hashlib.sha1((key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11").encode()).digest()
+        ).decode()
         answer = ["HTTP/1.1 101 Switching Protocols", "Upgrade: websocket", "Connection: Upgrade"]
         self.sock.sendall("\r\n".join([*answer, f"Sec-WebSocket-Accept: {token}", *headers, "", ""]).encode() + then)
 
     def refuse(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
         self.read_request()
-        lines = [f"HTTP/1.1 {status} No", f"Content-Length: {len(body)}", *(f"{k}: {v}" for k, v in (headers or {}).items())]
+        lines = [
+            f"HTTP/1.1 {status} No",
+            f"Content-Length: {len(body)}",
+            *(f"{k}: {v}" for k, v in (headers or {}).items()),
+        ]
         self.sock.sendall("\r\n".join([*lines, "", ""]).encode() + body)
 
     def send_frame(self, opcode: int, payload: bytes, fin: bool = True) -> None:
@@ -183,7 +193,9 @@ class Peer:
         self._accepting.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()

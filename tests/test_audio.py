@@ -17,7 +17,9 @@ from dashscope_rt.audio import Wav, chunks, duration_ms, level_db, mono, read_wa
 AUDIO = Path(__file__).parent / "audio"
 
 
-@given(st.lists(st.binary(max_size=99)).filter(lambda p: sum(map(len, p)) % 2 == 0), st.sampled_from([8000, 16000, 24000]))
+@given(
+    st.lists(st.binary(max_size=99)).filter(lambda p: sum(map(len, p)) % 2 == 0), st.sampled_from([8000, 16000, 24000])
+)
 def test_chunks_lose_nothing_and_end_at_samples(pieces: list[bytes], rate: int) -> None:
     out = list(chunks(pieces, 1, rate))
     assert b"".join(out) == b"".join(pieces)

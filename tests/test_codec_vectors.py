@@ -444,7 +444,7 @@ def test_choices_frames_are_read(frame: dict[str, Any], text: str | None, audio:
     ],
 )
 def test_a_bad_client_frame_raises_one_clear_sentence(data: bytes | str, problem: str) -> None:
-    with pytest.raises(ValueError) as raised:  # noqa: PT011  # the text is checked below
+    with pytest.raises(ValueError) as raised:  # the text is checked below
         codec.decode_client(data)
     assert type(raised.value) is ValueError
     assert problem in str(raised.value)

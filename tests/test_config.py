@@ -654,7 +654,7 @@ def test_reading_the_wire_keeps_what_it_does_not_know() -> None:
     ],
 )
 def test_reading_a_wire_that_is_out_of_range_raises_value_error(bad: dict[str, Any]) -> None:
-    with pytest.raises(ValueError):  # noqa: PT011  # a different text for each
+    with pytest.raises(ValueError):  # a different text for each
         codec.config_from_wire(bad)
 
 

@@ -172,7 +172,7 @@ def test_an_unknown_event_has_a_type_of_its_own() -> None:
 
 
 def test_audio_is_decoded_when_asked_for_and_only_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    from dashscope_rt import _response_events
+    from dashscope_rt._events import response as _response_events
 
     calls = []
     original = _response_events.base64.b64decode

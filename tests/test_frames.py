@@ -11,7 +11,18 @@ from websockets.frames import Frame, Opcode
 from websockets.server import ServerProtocol
 
 from dashscope_rt import MessageTooLarge, ProtocolError
-from dashscope_rt._frames import BINARY, CLOSE, PING, PONG, TEXT, FrameReader, Message, close_frame, frame, read_close
+from dashscope_rt._network.frames import (
+    BINARY,
+    CLOSE,
+    PING,
+    PONG,
+    TEXT,
+    FrameReader,
+    Message,
+    close_frame,
+    frame,
+    read_close,
+)
 
 LIMIT = 1 << 20
 payloads = st.binary(max_size=300) | st.sampled_from([125, 126, 127, 65535, 65536, 70000]).map(bytes)

@@ -24,7 +24,12 @@ BROUGHT_ALONG = {"typing_extensions", "exceptiongroup", "wsaccel", "python_socks
 
 def in_a_fresh_interpreter(code: str, **environment: str) -> str:
     return subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT, env={**os.environ, **environment}
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
+        env={**os.environ, **environment},
     ).stdout
 
 
@@ -82,7 +87,9 @@ def test_the_version_stands_in_one_place() -> None:
     setup.read(ROOT / "setup.cfg", encoding="utf-8")
     assert setup["metadata"]["version"] == "attr: dashscope_rt._version.__version__"
     assert re.fullmatch(r"\d+\.\d+\.\d+", dashscope_rt.__version__)
-    assert dashscope_rt.__version__ in in_a_fresh_interpreter("from dashscope_rt.__main__ import main; main(['version'])")
+    assert dashscope_rt.__version__ in in_a_fresh_interpreter(
+        "from dashscope_rt.__main__ import main; main(['version'])"
+    )
 
 
 def test_the_core_stays_at_three_dependencies() -> None:

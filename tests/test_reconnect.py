@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import queue
-import struct
 import socket
+import struct
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import dashscope_rt as rt
-from dashscope_rt._recovery import History, Recovery
+from dashscope_rt._session.recovery import History, Recovery
 from dashscope_rt.config import Reconnect
 
 from .peer import SOON, Line, Peer
@@ -65,7 +65,9 @@ class Listener:
 def session_for(peer: Peer, **options: Any) -> rt.RealtimeSession:
     timeouts = rt.Timeouts(connect=SOON, close=1.0, send=SOON)
     options.setdefault("reconnect", FAST)
-    return rt.RealtimeClient("sk-1", url=peer.url, timeouts=timeouts).session(turn_detection=None, voice="Tina", **options)
+    return rt.RealtimeClient("sk-1", url=peer.url, timeouts=timeouts).session(
+        turn_detection=None, voice="Tina", **options
+    )
 
 
 def test_the_session_goes_on_with_its_configuration_after_a_reset() -> None:
@@ -117,12 +119,30 @@ def test_the_conversation_is_given_back_as_text_and_the_rest_is_named() -> None:
 
     def first(line: Line) -> None:
         open_configured(line)
-        line.send({"type": "conversation.item.created", "item": {"id": "i1", "type": "message", "role": "user", "content": [{"type": "input_audio"}]}})
+        line.send(
+            {
+                "type": "conversation.item.created",
+                "item": {"id": "i1", "type": "message", "role": "user", "content": [{"type": "input_audio"}]},
+            }
+        )
         line.send({"type": "response.created", "response": {"id": "r1"}})
-        line.send({"type": "response.text.delta", "response_id": "r1", "item_id": "i2", "content_index": 0, "delta": "Sunny."})
+        line.send(
+            {"type": "response.text.delta", "response_id": "r1", "item_id": "i2", "content_index": 0, "delta": "Sunny."}
+        )
         line.send({"type": "response.done", "response": {"id": "r1", "status": "completed"}})
-        line.send({"type": "conversation.item.input_audio_transcription.completed", "item_id": "i1", "transcript": "The weather?"})
-        line.send({"type": "conversation.item.created", "item": {"id": "i3", "type": "message", "role": "user", "content": [{"type": "input_audio"}]}})
+        line.send(
+            {
+                "type": "conversation.item.input_audio_transcription.completed",
+                "item_id": "i1",
+                "transcript": "The weather?",
+            }
+        )
+        line.send(
+            {
+                "type": "conversation.item.created",
+                "item": {"id": "i3", "type": "message", "role": "user", "content": [{"type": "input_audio"}]},
+            }
+        )
         line.read_event("input_audio_buffer.clear")
         reset(line)
 
@@ -264,9 +284,8 @@ def test_no_new_try_after_a_used_up_quota() -> None:
 
 
 def test_the_first_connect_fails_at_once_even_with_a_policy() -> None:
-    with Peer(lambda line: line.refuse(503, b"{}")) as peer:
-        with pytest.raises(rt.ServiceBusyError):
-            session_for(peer).connect()
+    with Peer(lambda line: line.refuse(503, b"{}")) as peer, pytest.raises(rt.ServiceBusyError):
+        session_for(peer).connect()
     assert len(peer.lines) == 1
 
 
@@ -389,9 +408,14 @@ def test_delays_double_are_bounded_and_leave_the_jitter_to_chance() -> None:
 def test_a_history_is_bounded_and_says_what_it_forgot() -> None:
     history = History(10)
     for number in range(5):
-        history.item(rt.events.Item(id=f"i{number}", type="message", role="user", content=(rt.events.ContentPart(type="input_text", text=f"text{number}"),)))
+        history.item(
+            rt.events.Item(
+                id=f"i{number}",
+                type="message",
+                role="user",
+                content=(rt.events.ContentPart(type="input_text", text=f"text{number}"),),
+            )
+        )
     assert "text4" in history.as_text()
     assert "text0" not in history.as_text()
     assert history.not_in_text(restored=True) == ("3 × older message",)
-
-

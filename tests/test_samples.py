@@ -18,7 +18,13 @@ def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     environment["PYTHONPATH"] = str(ROOT)
     environment["PYTHONIOENCODING"] = "utf-8"
     return subprocess.run(
-        [sys.executable, *arguments], cwd=cwd, env=environment, capture_output=True, text=True, timeout=60, encoding="utf-8"
+        [sys.executable, *arguments],
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        encoding="utf-8",
     )
 
 

@@ -65,7 +65,9 @@ def read_wav(source: str | os.PathLike[str] | bytes | bytearray | BinaryIO) -> W
     else:
         data, name = source.read(), str(getattr(source, "name", "the audio"))
     if not is_wav(data):
-        raise ValueError(f"{name} is not a WAV file; convert it, for example with: ffmpeg -i IN -ar 16000 -ac 1 OUT.wav")
+        raise ValueError(
+            f"{name} is not a WAV file; convert it, for example with: ffmpeg -i IN -ar 16000 -ac 1 OUT.wav"
+        )
     form: bytes | None = None
     at = 12
     while at + 8 <= len(data):

@@ -8,7 +8,8 @@
 With pytest there is the fixture ``dashscope_emulator``. It needs ``pip install "dashscope_rt[emulator]"``.
 
     you       Emulator, Answer, Heard, Variants      emulator.py, _answers.py, _variants.py, fixtures.py, command.py
-    edges     handshake, socket, TLS, faults         _connection.py, _layers.py, _handshake.py, _hooks.py, _records.py
+    edges     handshake, socket, TLS                 _connection.py, _layers.py, _handshake.py, _hooks.py, _records.py
+    faults    what goes wrong, as a script           faults.py, _fault_grammar.py, _fault_actions.py, _error_rows.py
     middle    the protocol, without socket or clock  _session.py -> _turns.py, _responses.py -> _response.py
     values    checks, sound, pictures, tokens        _validation.py, _configuration.py, _buffer.py, _vad.py, _sound.py …
 
@@ -22,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ._answers import Answer, FunctionCall, Heard
+    from ._fault_grammar import Fault
     from ._hooks import Ending, Hooks, Raw, Reply
     from ._records import Handshake, Received
     from ._variants import Variants
@@ -32,6 +34,7 @@ _HOMES = {
     "Answer": "_answers",
     "Emulator": "emulator",
     "Ending": "_hooks",
+    "Fault": "_fault_grammar",
     "FunctionCall": "_answers",
     "Handshake": "_records",
     "Heard": "_answers",
@@ -46,6 +49,7 @@ __all__ = [
     "Answer",
     "Emulator",
     "Ending",
+    "Fault",
     "FunctionCall",
     "Handshake",
     "Heard",

@@ -78,6 +78,7 @@ class Connection:
         self._deadline: float | None = None
         self._next_ping: float | None = None
         self._asked: Question | None = None
+        self._later: list[tuple[float, Callable[[], None]]] = []  # what hooks want done, and when
         # Filled by any thread, emptied by the connection's; a deque needs no lock for that.
         self._posted: deque[Callable[[], None]] = deque()
         self._wake_reader, self._wake_writer = socket.socketpair()
@@ -135,6 +136,10 @@ class Connection:
     def drip(self, count: int, seconds: float) -> None:
         """From now on send at most so many bytes at a time, with so many seconds between."""
         self._outgoing.drip = (count, seconds)
+
+    def call_later(self, seconds: float, action: Callable[[], None]) -> None:
+        """Do something on this thread in so many seconds, if the connection lives so long."""
+        self._later.append((time.monotonic() + seconds, action))
 
     def end(self, ending: Ending) -> None:
         """Send a close frame with any code and reason; 1006 just hangs up. Once only, and not after the client's."""
@@ -218,7 +223,7 @@ class Connection:
 
     def _timeout(self) -> float | None:
         now = time.monotonic()
-        times = [self._deadline, self._next_ping, self._outgoing.due]
+        times = [self._deadline, self._next_ping, self._outgoing.due, *(when for when, _ in self._later)]
         if self._session is not None and len(self._outgoing) < _HIGH_WATER:
             times.append(self._session.due)
         known = [when for when in times if when is not None]
@@ -261,6 +266,9 @@ class Connection:
         now = time.monotonic()
         if self._deadline is not None and now >= self._deadline:
             self._over = True
+        for each in [each for each in self._later if now >= each[0]]:
+            self._later.remove(each)
+            each[1]()
         if self._next_ping is not None and now >= self._next_ping:
             self._next_ping = now + (self._owner.variants.ping_interval_s or 0.0)
             if self._protocol.state is State.OPEN:
@@ -300,7 +308,9 @@ class Connection:
             return
         now = time.monotonic()
         self._answers = owner.new_answers()
-        self._session = owner.new_session(self.number, handshake.model or "", self._answers, now)
+        self._session = owner.new_session(
+            self.number, handshake.model or "", self._answers, now, self.hooks.varying(owner.variants)
+        )
         interval = owner.variants.ping_interval_s
         self._next_ping = None if interval is None else now + interval
         self._session.open(now)

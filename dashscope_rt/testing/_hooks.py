@@ -7,7 +7,7 @@
     close frame -> framing too (ours and the answer to the client's), and pongs
 
 All of it runs on the connection's own thread. What a hook can do besides: `Connection.write_raw`, `end`, `reset`,
-`half_close`, `pause_reading`, `drip`.
+`half_close`, `pause_reading`, `drip`, `call_later`.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from ._context import Ending
 from ._records import Handshake
+from ._variants import Variants
 from ._wire import Event
 
 if TYPE_CHECKING:
@@ -59,6 +60,10 @@ class Hooks:
     def replying(self, connection: Connection, handshake: Handshake, reply: Reply) -> Reply | None:
         """The handshake was judged. None: it is never answered."""
         return reply
+
+    def varying(self, variants: Variants) -> Variants:
+        """The client is let in: how the service behaves towards it."""
+        return variants
 
     def receiving(self, connection: Connection, message: str | bytes) -> str | bytes | None:
         """A whole message came in. None: it is lost."""

@@ -29,6 +29,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(argv)
     if options.verbose:
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
+    if "list" in options.fault:
+        from .faults import listing
+
+        sys.stdout.write(listing())
+        return 0
     stop = threading.Event()
 
     def handle(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the shape signal wants
@@ -37,7 +42,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         emulator = Emulator(
-            options.script, api_keys=options.key or None, pace=options.pace, tls=options.tls, port=options.port
+            options.script,
+            api_keys=options.key or None,
+            pace=options.pace,
+            tls=options.tls,
+            port=options.port,
+            faults=options.fault,
         )
         emulator.start()
     except (ImportError, OSError, ValueError) as exc:
@@ -71,6 +81,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--key", action="append", metavar="KEY", help="an API key to accept; without it any is good")
     parser.add_argument("--script", metavar="FILE", help="JSON file with the answers, see dashscope_rt.testing.Answer")
     parser.add_argument("--tls", action="store_true", help="wss with a certificate made for this run")
+    parser.add_argument(
+        "--fault",
+        action="append",
+        default=[],
+        metavar="FAULT",
+        help="what goes wrong, for example reset@response.audio.delta:3; may be given often; list shows them all",
+    )
     parser.add_argument("--verbose", action="store_true", help="log connections to the standard error")
     return parser
 

@@ -31,6 +31,7 @@ from ._variants import Variants
 
 if TYPE_CHECKING:
     from ._connection import Connection
+    from ._fault_grammar import Fault
 
 __all__ = ["Emulator"]
 
@@ -55,11 +56,12 @@ class Emulator:
         port: 0 takes a free one.
         record_limit: How many messages of each direction are kept.
         hooks: Makes a `Hooks` for each connection, by its number: where misbehaviour is put in.
+        faults: What goes wrong, as a script: one fault or several, see `dashscope_rt.testing.faults`.
         **variants: The attributes of `Variants`, for example ``cancel_sends_done=False``.
 
     Raises:
         TypeError: An option does not exist, or ``answer`` is of no use.
-        ValueError: An option's value or a script is wrong.
+        ValueError: An option's value, a script or a fault is wrong.
         OSError: A script cannot be read.
     """
 
@@ -73,6 +75,7 @@ class Emulator:
         port: int = 0,
         record_limit: int = 50_000,
         hooks: Callable[[int], Hooks] | None = None,
+        faults: str | Fault | Iterable[str | Fault] = (),
         **variants: Any,
     ) -> None:
         if not pace >= 0:
@@ -88,6 +91,12 @@ class Emulator:
         self.ca_file: str | None = None
         self._tls = tls
         self._port = port
+        if hooks is not None and faults:
+            raise ValueError("give hooks or faults, not both")
+        if faults:
+            from .faults import scripted  # it needs websockets, which start() asks for with a better sentence
+
+            hooks = scripted(faults)
         self._hooks = hooks or (lambda number: Hooks())
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._listener: socket.socket | None = None
@@ -263,11 +272,13 @@ class Emulator:
         """The source of one connection's answers."""
         return Answers(self._ask, self._script, self.variants.transcribe)
 
-    def new_session(self, connection: int, model: str, answers: Answers, now: float) -> Session:
+    def new_session(
+        self, connection: int, model: str, answers: Answers, now: float, variants: Variants
+    ) -> Session:
         """The protocol machine for a connection that was let in."""
         logger.info("Connection %d: this is an emulator, it only pretends to be %s", connection, model)
         return Session(
-            number=connection, info=lookup(model), variants=self.variants, answers=answers, pace=self.pace, now=now
+            number=connection, info=lookup(model), variants=variants, answers=answers, pace=self.pace, now=now
         )
 
     def ended(self, connection: Connection) -> None:

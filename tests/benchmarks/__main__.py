@@ -11,11 +11,15 @@ from tests.benchmarks.scenarios import SCENARIOS, STREAMING
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description="Measure this package and its rivals.")
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.benchmarks", description="Measure this package and its rivals."
+    )
     parser.add_argument("scenario", nargs="*", help=f"one or more of {', '.join(SCENARIOS)}; all by default")
     parser.add_argument("--quick", action="store_true", help="shorter runs, two rounds")
     parser.add_argument("--rounds", type=int, help="how often everybody runs (default 5, quick 2)")
-    parser.add_argument("--only", action="append", default=[], choices=STREAMING, help="this client and the baseline; may repeat")
+    parser.add_argument(
+        "--only", action="append", default=[], choices=STREAMING, help="this client and the baseline; may repeat"
+    )
     parser.add_argument("--package", type=Path, help="compare with another copy of the package, in this directory")
     asked = parser.parse_args()
     unknown = [name for name in asked.scenario if name not in SCENARIOS]

@@ -80,7 +80,12 @@ class Stream:
         self.created = self._frame({"event_id": "event_1", "type": "session.created", "session": session})
         self.updated = self._frame({"event_id": "event_2", "type": "session.updated", "session": session})
         self.committed = self._frame(
-            {"event_id": "event_3", "type": "input_audio_buffer.committed", "item_id": "item_1", "previous_item_id": None}
+            {
+                "event_id": "event_3",
+                "type": "input_audio_buffer.committed",
+                "item_id": "item_1",
+                "previous_item_id": None,
+            }
         )
         self._whole: dict[tuple[str, int, bool], bytes] = {}
 
@@ -108,7 +113,13 @@ class Stream:
         item = {"id": "item_BQ3XkQ1r6wq8vVJbq1n3d", "object": "realtime.item", "type": "message", "status": "completed",
                 "role": "assistant", "content": [{"type": "audio", "transcript": "".join(_WORDS)}]}  # fmt: skip
         usage = {"total_tokens": 377, "input_tokens": 336, "output_tokens": 41}
-        response = {"id": response_id, "object": "realtime.response", "status": "completed", "output": [item], "usage": usage}
+        response = {
+            "id": response_id,
+            "object": "realtime.response",
+            "status": "completed",
+            "output": [item],
+            "usage": usage,
+        }
         return self._frame({"event_id": "event_5", "type": "response.done", "response": response})
 
     def response(self, kind: str, count: int, *, last: bool) -> bytes:

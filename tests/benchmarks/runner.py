@@ -67,7 +67,11 @@ class Results:
         ratios = [
             mine["value"] / theirs["value"]
             for mine, theirs in pairs
-            if mine is not None and theirs is not None and mine["finished"] and theirs["finished"] and theirs["value"] > 0
+            if mine is not None
+            and theirs is not None
+            and mine["finished"]
+            and theirs["finished"]
+            and theirs["value"] > 0
         ]
         return statistics.median(ratios) if ratios else None
 
@@ -95,7 +99,9 @@ class LoadServer:
         self._ports = json.loads(process.stdout.readline())
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._exit.close()
 
     @staticmethod
@@ -131,7 +137,9 @@ class LoadServer:
         return said
 
 
-def run_client(server: LoadServer, scenario: Scenario, client: str, package: Path | None = None) -> dict[str, Any] | None:
+def run_client(
+    server: LoadServer, scenario: Scenario, client: str, package: Path | None = None
+) -> dict[str, Any] | None:
     """Run one client once; None when it failed or took too long.
 
     Args:
@@ -140,8 +148,8 @@ def run_client(server: LoadServer, scenario: Scenario, client: str, package: Pat
         client: Who; a name with ``@`` is ours from the directory ``package``.
         package: Where another copy of this package is.
     """
-    program, *arguments = _MODULES[client.split("@")[0]]
-    python = peers.python_of(client.split("@")[0])
+    program, *arguments = _MODULES[client.split("@", maxsplit=1)[0]]
+    python = peers.python_of(client.split("@", maxsplit=1)[0])
     assert python is not None
     if scenario.kind == "flood":
         scenario = replace(scenario, count=int(scenario.count * SHARE.get(client, 1)))
@@ -211,7 +219,9 @@ def describe(run: dict[str, Any] | None) -> str:
     if "wall_ms" in run:
         parts.append(f"wall {run['wall_ms']:.2f} ms each")
     if run.get("switches") and run["events"]:
-        parts.append(f"system {run['system_s'] / run['cpu_s'] * 100:.0f} %, {run['switches'] / run['events']:.2f} switches")
+        parts.append(
+            f"system {run['system_s'] / run['cpu_s'] * 100:.0f} %, {run['switches'] / run['events']:.2f} switches"
+        )
         parts.append(f"{run['page_faults'] / run['events']:.2f} faults")
     if run["wall_s"]:
         parts.append(f"server {run.get('server_cpu_s', 0) / run['wall_s'] * 100:.0f} %")

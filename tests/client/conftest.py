@@ -25,7 +25,9 @@ def nothing_left_behind() -> Iterator[None]:
     """Every thread of the package that the test started has ended, and every socket is closed."""
     threads, sockets = set(threading.enumerate()), open_sockets()
     yield
-    mine = [thread for thread in threading.enumerate() if thread not in threads and thread.name.startswith("dashscope_rt-")]
+    mine = [
+        thread for thread in threading.enumerate() if thread not in threads and thread.name.startswith("dashscope_rt-")
+    ]
     for thread in mine:
         thread.join(SOON)
     assert [thread.name for thread in mine if thread.is_alive()] == []

@@ -102,7 +102,15 @@ def test_a_friendly_callback_is_registered_by_call_and_as_decorator(name: str, h
 
 
 def test_the_objects_carry_what_the_events_said() -> None:
-    names = ("on_audio_delta", "on_text_delta", "on_input_transcript", "on_function_call", "on_done", "on_error", "on_open")
+    names = (
+        "on_audio_delta",
+        "on_text_delta",
+        "on_input_transcript",
+        "on_function_call",
+        "on_done",
+        "on_error",
+        "on_open",
+    )
     heard = {name: Heard() for name in names}
     with dialled(**heard) as at:
         at.line.send(transcript("How is", " the wea"))
@@ -124,14 +132,30 @@ def test_the_objects_carry_what_the_events_said() -> None:
         ("How is the weather?", True, "item_u1"),
     ]
     (call,) = heard["on_function_call"].all
-    assert (call.name, call.call_id, call.arguments, call.response_id) == ("weather", "call_1", {"city": "Rome"}, "resp_3")
+    assert (call.name, call.call_id, call.arguments, call.response_id) == (
+        "weather",
+        "call_1",
+        {"city": "Rome"},
+        "resp_3",
+    )
     first, second, third = heard["on_done"].all
-    assert (first.id, first.status, first.text, first.audio, first.audio_rate) == ("resp_1", "completed", "Sunny.", PCM, 24000)
+    assert (first.id, first.status, first.text, first.audio, first.audio_rate) == (
+        "resp_1",
+        "completed",
+        "Sunny.",
+        PCM,
+        24000,
+    )
     assert (first.usage.total_tokens, first.conversation_id) == (30, "conv_1")
     assert (second.text, second.audio) == ("Rainy.", b"")
     assert third.function_calls == (call,)
     (error,) = heard["on_error"].all
-    assert (error.message, error.code, error.param, error.client_event_id) == ("no", "some_code", "session.voice", "event_9")
+    assert (error.message, error.code, error.param, error.client_event_id) == (
+        "no",
+        "some_code",
+        "session.voice",
+        "event_9",
+    )
 
 
 def test_on_open_comes_once_after_the_configuration_is_applied() -> None:
@@ -205,7 +229,9 @@ def test_unknown_and_malformed_events_are_reachable() -> None:
     assert typed.all == []  # by class: instances of that class and nothing else
 
 
-@pytest.mark.parametrize("name", ["*", "on_done", "on_close", "on_callback_error", "AnyEvent", "MalformedEvent", "event x"])
+@pytest.mark.parametrize(
+    "name", ["*", "on_done", "on_close", "on_callback_error", "AnyEvent", "MalformedEvent", "event x"]
+)
 def test_no_type_of_a_frame_reaches_a_callback_that_is_not_meant(name: str) -> None:
     heard, all_events = Heard(), Heard()
     with dialled(on_done=heard, on_close=heard, on_callback_error=heard) as at:
@@ -288,7 +314,9 @@ class AsyncCallable:
         """Not a callback either."""
 
 
-@pytest.mark.parametrize("callback", [coroutine, AsyncCallable(), functools.partial(coroutine)], ids=["def", "object", "partial"])
+@pytest.mark.parametrize(
+    "callback", [coroutine, AsyncCallable(), functools.partial(coroutine)], ids=["def", "object", "partial"]
+)
 def test_a_coroutine_function_is_refused_with_what_to_do(callback: Any) -> None:
     session = client_for("ws://127.0.0.1:9").session(MODEL)
     for register in (session.on_done, session.on("x"), session.on(AnyEvent)):
@@ -306,7 +334,12 @@ def test_what_cannot_be_called_is_refused(callback: Any) -> None:
 
 @pytest.mark.parametrize(
     ("name", "near"),
-    [("on_audio", "on_audio_delta"), ("on_functioncall", "on_function_call"), ("on_finish", "on_"), ("on_dnoe", "on_done")],
+    [
+        ("on_audio", "on_audio_delta"),
+        ("on_functioncall", "on_function_call"),
+        ("on_finish", "on_"),
+        ("on_dnoe", "on_done"),
+    ],
 )
 def test_a_misspelt_callback_names_the_nearest(name: str, near: str) -> None:
     with pytest.raises(TypeError, match=rf"there is no callback {name};.*{near}"):
@@ -338,7 +371,9 @@ def test_what_is_no_event_is_refused(what: Any) -> None:
 # ---- callbacks that raise -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("error", [ValueError("mine"), SystemExit(3), KeyboardInterrupt(), GeneratorExit(), StopIteration()])
+@pytest.mark.parametrize(
+    "error", [ValueError("mine"), SystemExit(3), KeyboardInterrupt(), GeneratorExit(), StopIteration()]
+)
 def test_a_raising_callback_is_logged_counted_and_told_and_the_next_one_runs(
     error: BaseException, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -26,7 +26,6 @@ from tests.client.wire import (
     audio_delta,
     client_for,
     created,
-    dialled,
     manual,
     response_created,
 )
@@ -412,9 +411,7 @@ def test_a_sender_that_waits_for_room_cannot_hold_close() -> None:
         over.wait(SOON)
 
     with Peer(script) as peer:
-        client = client_for(
-            peer.url, timeouts=Timeouts(send=30, close=0.4), limits=Limits(outbox_bytes=1024 * 1024)
-        )
+        client = client_for(peer.url, timeouts=Timeouts(send=30, close=0.4), limits=Limits(outbox_bytes=1024 * 1024))
         session = client.session(TRANSLATE).connect()
         sending = Background(fill, session)
         clearing = [Background(session.clear_audio) for _ in range(3)]
@@ -560,7 +557,10 @@ def test_the_two_threads_have_names_are_daemons_and_end_with_the_session() -> No
     assert mine() == []
     with Peer(polite) as peer, client_for(peer.url).session(MODEL) as session:
         threads = mine()
-        assert sorted(each.name.rsplit("-", 1)[0] for each in threads) == ["dashscope_rt-network", "dashscope_rt-reader"]
+        assert sorted(each.name.rsplit("-", 1)[0] for each in threads) == [
+            "dashscope_rt-network",
+            "dashscope_rt-reader",
+        ]
         assert all(each.daemon for each in threads)
         session.close()
         assert mine() == []

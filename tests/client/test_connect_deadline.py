@@ -11,7 +11,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from dashscope_rt import ConnectionClosed, ConnectionFailed, DeadlineExceeded, Timeouts, _network
+from dashscope_rt import ConnectionClosed, ConnectionFailed, DeadlineExceeded, Timeouts
+from dashscope_rt._network import thread as _network
 from tests.client.wire import MODEL, Background, Heard, client_for, created
 from tests.peer import SOON, Line, Peer
 
@@ -70,7 +71,8 @@ def on_time() -> Iterator[None]:
 
 @pytest.mark.parametrize(
     ("behaviour", "scheme"),
-    [(each, "ws") for each in (silent, drips, drips_a_frame, never_created, never_updated, chatters)] + [(silent, "wss")],
+    [(each, "ws") for each in (silent, drips, drips_a_frame, never_created, never_updated, chatters)]
+    + [(silent, "wss")],
 )
 def test_connect_raises_within_one_deadline(behaviour: object, scheme: str) -> None:
     """The fixture nothing_left_behind sees that neither thread nor socket is left."""
@@ -91,7 +93,8 @@ def test_connect_raises_within_one_deadline(behaviour: object, scheme: str) -> N
 
 
 @pytest.mark.parametrize(
-    ("behaviour", "names"), [(never_created, "session.created"), (never_updated, "session.updated"), (silent, "upgrade")]
+    ("behaviour", "names"),
+    [(never_created, "session.created"), (never_updated, "session.updated"), (silent, "upgrade")],
 )
 def test_the_message_tells_what_did_not_come(behaviour: object, names: str) -> None:
     with Peer(behaviour) as peer:  # type: ignore[arg-type]

@@ -51,12 +51,16 @@ def visit(client: RealtimeClient, model: str = MODEL) -> None:
 
 
 def test_the_request_carries_key_model_and_who_asks(front: Front) -> None:
-    visit(client_for(front.url, user_agent="my-app/2", headers={"X-Trace": "a b", "x-dashscope-datainspection": "enable"}))
+    visit(
+        client_for(front.url, user_agent="my-app/2", headers={"X-Trace": "a b", "x-dashscope-datainspection": "enable"})
+    )
     headers = front.headers()
     assert urlsplit(front.target()).path == "/api-ws/v1/realtime"
     assert parse_qs(urlsplit(front.target()).query) == {"model": [MODEL]}
     assert headers["authorization"] == f"Bearer {KEY}"
-    assert re.fullmatch(rf"my-app/2 dashscope_rt/{re.escape(__version__)} python/3\.\d+\.\d+ \w+", headers["user-agent"])
+    assert re.fullmatch(
+        rf"my-app/2 dashscope_rt/{re.escape(__version__)} python/3\.\d+\.\d+ \w+", headers["user-agent"]
+    )
     assert headers["x-trace"] == "a b"
     assert headers["x-dashscope-datainspection"] == "enable"
     assert "origin" not in headers
@@ -125,9 +129,9 @@ def test_a_missing_key_is_told_with_where_it_was_looked_for(value: str | None, m
 @pytest.mark.parametrize("key", ["", "  ", "sk-a\r\nX-Evil: 1", "sk-a b", "sk-ä", "sk-\0", 7, b"sk-1"])
 def test_a_key_that_cannot_be_one_is_refused_without_showing_it(key: Any) -> None:
     with pytest.raises(ValueError, match="API key") as direct:
-        client_for("ws://127.0.0.1:9", key) if isinstance(key, str) else client_for("ws://127.0.0.1:9", lambda: key).session(
-            MODEL
-        ).connect()
+        client_for("ws://127.0.0.1:9", key) if isinstance(key, str) else client_for(
+            "ws://127.0.0.1:9", lambda: key
+        ).session(MODEL).connect()
     if str(key).strip():
         assert str(key) not in str(direct.value)
     with pytest.raises(ValueError, match="API key"):

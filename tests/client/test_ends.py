@@ -135,7 +135,9 @@ def test_the_last_error_event_is_why_the_server_closed() -> None:
 
 def test_on_close_comes_after_everything_that_came_before_the_end() -> None:
     order: list[str] = []
-    options: dict[str, Any] = {f"on_{name}": (lambda _, name=name: order.append(name)) for name in ("audio_delta", "done")}
+    options: dict[str, Any] = {
+        f"on_{name}": (lambda _, name=name: order.append(name)) for name in ("audio_delta", "done")
+    }
 
     def act(line: Line) -> None:
         line.send_at_once(*spoken(pcm=(PCM,) * 20), then=server_frame(8, close_payload(1000)))

@@ -36,7 +36,10 @@ def play(at: Dialled, events: list[Event]) -> None:
 
 def test_a_call_is_given_out_after_its_response_is_done_and_before_on_done() -> None:
     order: list[str] = []
-    options: Any = {"on_function_call": lambda call: order.append(call.call_id), "on_done": lambda _: order.append("done")}
+    options: Any = {
+        "on_function_call": lambda call: order.append(call.call_id),
+        "on_done": lambda _: order.append("done"),
+    }
     with dialled(**options) as at:
         events = calling(call_item("call_1"), call_item("call_2", "stock", "{}"))
         play(at, events[:-1])
@@ -360,7 +363,7 @@ def test_an_output_that_comes_after_the_service_went_on_is_followed_by_a_create_
 
 
 def test_the_create_after_the_outputs_waits_for_a_running_response_of_somebody_else() -> None:
-    """"Already has an active response" otherwise."""
+    """ "Already has an active response" otherwise."""
     calls = Heard()
     with manual(on_function_call=calls) as at:
         play(at, calling(call_item("call_1")))

@@ -70,7 +70,7 @@ def service(line: Line) -> None:
 
 
 def port_of(url: str) -> int:
-    return int(url.split(":")[2].split("/")[0])
+    return int(url.split(":")[2].split("/", maxsplit=1)[0])
 
 
 def test_a_session_goes_through_the_proxy_that_is_given() -> None:
@@ -103,7 +103,10 @@ def test_an_ipv6_address_is_put_into_brackets_for_the_proxy() -> None:
 @pytest.mark.parametrize(
     ("answer", "says"),
     [
-        (b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n", "407 Proxy Authentication Required"),
+        (
+            b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n",
+            "407 Proxy Authentication Required",
+        ),
         (b"HTTP/1.1 403 Forbidden\r\n\r\n", "403 Forbidden"),
         (b"HTTP/1.0 502 Bad Gateway\r\n\r\n", "502 Bad Gateway"),
         (b"nonsense\r\n\r\n", "nonsense"),

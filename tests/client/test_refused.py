@@ -24,9 +24,9 @@ from dashscope_rt import (
     RateLimitError,
     ServiceBusyError,
     Timeouts,
-    _connection,
-    _transport,
 )
+from dashscope_rt._network import transport as _transport
+from dashscope_rt._session import connection as _connection
 from tests.client.wire import FREE_TIER, MODEL, Event, Heard, client_for, created, error_event
 from tests.peer import SOON, Line, Peer, close_payload, server_frame
 
@@ -120,9 +120,7 @@ def test_the_request_id_is_taken_from_the_headers(name: str, body: bytes) -> Non
         (503, "", ServiceBusyError, True),
     ],
 )
-def test_a_refusal_is_the_class_that_says_why(
-    status: int, code: str, kind: type[APIError], retryable: bool
-) -> None:
+def test_a_refusal_is_the_class_that_says_why(status: int, code: str, kind: type[APIError], retryable: bool) -> None:
     error = refusal(status, json.dumps({"code": code, "message": "said so"} if code else {}).encode())
     assert type(error) is kind
     assert error.status == status
@@ -337,7 +335,11 @@ def test_a_refused_configuration_is_raised_by_connect() -> None:
     error, closed = refusal_after(answer)
     assert type(error) is BadRequestError
     assert error.message == text
-    assert (error.code, error.param, error.error_type) == ("invalid_value", "session.modalities", "invalid_request_error")
+    assert (error.code, error.param, error.error_type) == (
+        "invalid_value",
+        "session.modalities",
+        "invalid_request_error",
+    )
     assert error.event is not None
     assert closed.all == []
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from dashscope_rt import APIError, BadRequestError, ServiceBusyError, Timeouts, UnsupportedByModel
-from dashscope_rt import _state as state_module
+from dashscope_rt._session import state as state_module
 from tests.client.wire import (
     MODEL,
     PCM,
@@ -207,7 +207,13 @@ def test_a_response_the_service_supersedes_is_over() -> None:
 def test_on_done_comes_once_for_each_response_whatever_is_repeated() -> None:
     done = Heard()
     with dialled(on_done=done) as at:
-        for event in (response_created(), response_created(), response_done(), response_done(), response_done("resp_9")):
+        for event in (
+            response_created(),
+            response_created(),
+            response_done(),
+            response_done(),
+            response_done("resp_9"),
+        ):
             at.line.send(event)
         at.settle()
     assert [response.id for response in done.all] == ["resp_1"]

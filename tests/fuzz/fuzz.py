@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from dashscope_rt import codec
-from dashscope_rt._frames import FrameReader
-from dashscope_rt._state import SessionState
+from dashscope_rt._network.frames import FrameReader
+from dashscope_rt._session.state import SessionState
 from dashscope_rt.errors import ProtocolError
 from dashscope_rt.events import ServerEvent
 
@@ -29,7 +29,23 @@ VECTORS = [path.read_bytes() for path in sorted((Path(__file__).parents[1] / "ve
 LIMIT = 1 << 20
 SLOW = 1.0  # s for one input: a thousand times what any takes
 GROWTH = 4_000_000  # bytes that a run may end with more than it began with
-ODD: list[Any] = [None, True, 0, -1, 2**70, 1e308, "", " ", "\u0000", "é\ud83d\ude00", [], {}, [[]], {"a": {}}, "A" * 5000]
+ODD: list[Any] = [
+    None,
+    True,
+    0,
+    -1,
+    2**70,
+    1e308,
+    "",
+    " ",
+    "\u0000",
+    "é\ud83d\ude00",
+    [],
+    {},
+    [[]],
+    {"a": {}},
+    "A" * 5000,
+]
 
 
 def mutate_json(chance: random.Random) -> bytes:
@@ -183,7 +199,9 @@ def main() -> None:
     started = time.perf_counter()
     done, slowest, grown = run(options.inputs, options.seed, lambda text: print(text, flush=True))
     seconds = time.perf_counter() - started
-    print(f"{done:,} inputs in {seconds:.0f} s (seed {options.seed}): slowest {slowest * 1000:.1f} ms, grown {grown:,} bytes")
+    print(
+        f"{done:,} inputs in {seconds:.0f} s (seed {options.seed}): slowest {slowest * 1000:.1f} ms, grown {grown:,} bytes"
+    )
 
 
 if __name__ == "__main__":

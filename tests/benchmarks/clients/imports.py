@@ -19,10 +19,22 @@ def main() -> None:
         # Byte code of everything, as an installed package has it, whatever this tree and this environment do about it.
         environment = {**os.environ, "PYTHONPYCACHEPREFIX": cache, "PYTHONDONTWRITEBYTECODE": ""}
         runs = [
-            float(subprocess.run(command, capture_output=True, text=True, check=True, timeout=30, env=environment).stdout)
+            float(
+                subprocess.run(command, capture_output=True, text=True, check=True, timeout=30, env=environment).stdout
+            )
             for _ in range(asked["count"] + 1)
         ][1:]
-    print(json.dumps({"value": statistics.median(runs) * 1e3, "cpu_s": sum(runs), "wall_s": 0, "events": len(runs), "finished": True}))
+    print(
+        json.dumps(
+            {
+                "value": statistics.median(runs) * 1e3,
+                "cpu_s": sum(runs),
+                "wall_s": 0,
+                "events": len(runs),
+                "finished": True,
+            }
+        )
+    )
 
 
 if __name__ == "__main__":

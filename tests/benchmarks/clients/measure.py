@@ -114,7 +114,10 @@ def flood(connect: Connect, url: str, count: int, limit_s: float, **_: Any) -> d
     finished = _wait(listener, limit_s)
     figures = clock.read()
     session.close()
-    return _per_event(figures, listener.events) | {"finished": finished and listener.events == count, "bytes": listener.size}
+    return _per_event(figures, listener.events) | {
+        "finished": finished and listener.events == count,
+        "bytes": listener.size,
+    }
 
 
 def append(connect: Connect, url: str, count: int, warm: int, limit_s: float, **_: Any) -> dict[str, Any]:
@@ -180,7 +183,14 @@ def connect_often(connect: Connect, url: str, count: int, warm: int, **_: Any) -
             cpu += figures["cpu_s"]
             wall += figures["wall_s"]
         session.close()
-    return {"cpu_s": cpu, "wall_s": wall, "events": count, "value": cpu / count * 1e3, "wall_ms": wall / count * 1e3, "finished": True}
+    return {
+        "cpu_s": cpu,
+        "wall_s": wall,
+        "events": count,
+        "value": cpu / count * 1e3,
+        "wall_ms": wall / count * 1e3,
+        "finished": True,
+    }
 
 
 def memory(connect: Connect, url: str, sessions: int, limit_s: float, **_: Any) -> dict[str, Any]:
@@ -198,7 +208,12 @@ def memory(connect: Connect, url: str, sessions: int, limit_s: float, **_: Any) 
     for session in opened:
         with contextlib.suppress(Exception):
             session.close()
-    return figures | {"events": sessions, "value": (after - before) / sessions / 1024, "threads": threads, "finished": True}
+    return figures | {
+        "events": sessions,
+        "value": (after - before) / sessions / 1024,
+        "threads": threads,
+        "finished": True,
+    }
 
 
 _KINDS: dict[str, Callable[..., dict[str, Any]]] = {

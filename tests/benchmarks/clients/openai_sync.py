@@ -16,7 +16,9 @@ class OpenAISync:
 
     def __init__(self, url: str, listener: Listener) -> None:
         self._listener = listener
-        self._connection = openai.OpenAI(api_key="sk-benchmark", websocket_base_url=url).realtime.connect(model="benchmark").enter()
+        self._connection = (
+            openai.OpenAI(api_key="sk-benchmark", websocket_base_url=url).realtime.connect(model="benchmark").enter()
+        )
         assert self._connection.recv().type == "session.created"
 
     def listen(self) -> None:

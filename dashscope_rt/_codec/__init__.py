@@ -1,0 +1,1 @@
+"""The parts of `dashscope_rt.codec`: strict JSON, and how each model family spells a configuration."""

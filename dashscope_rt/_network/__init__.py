@@ -1,0 +1,1 @@
+"""The socket and everything that touches it: addresses, dialling, frames, the queue out, and the network thread."""

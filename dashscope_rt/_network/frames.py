@@ -1,0 +1,143 @@
+"""WebSocket frames, without a socket: bytes in, whole messages out; payload in, one masked frame out.
+
+Why not websocket-client's own reader: it takes three ``recv`` calls and several objects per frame, checks UTF-8 in pure
+Python (1 to 2 ms per audio frame), allocates whatever length a frame announces, and throws away a close reason of more
+than 123 bytes, which DashScope does send. Its ``ABNF`` still builds and masks what goes out.
+
+Not thread-safe; the network thread owns it.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import NamedTuple
+
+from websocket import ABNF
+
+from ..errors import MessageTooLarge, ProtocolError
+
+CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
+
+_KNOWN = frozenset((CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG))
+_CONTROL_LIMIT = 125  # bytes of payload in a ping or pong, RFC 6455 §5.5
+_CLOSE_LIMIT = 4096  # DashScope's close reasons go over the 125 bytes of the RFC; keep them, but not without end
+
+
+class Message(NamedTuple):
+    """One whole message or control frame.
+
+    Attributes:
+        opcode: TEXT, BINARY, CLOSE, PING or PONG; fragments are joined, so never CONTINUATION.
+        payload: Bytes as they came; text is not decoded yet.
+    """
+
+    opcode: int
+    payload: bytes
+
+
+class FrameReader:
+    """Cuts a byte stream from a server into messages, wherever the stream itself is cut.
+
+    Args:
+        max_message_bytes: A message that announces more is refused before it is read.
+    """
+
+    def __init__(self, max_message_bytes: int) -> None:
+        self._limit = max_message_bytes
+        self._buffer = bytearray()
+        self._parts: list[bytes] = []  # fragments of the message under way
+        self._parts_size = 0
+        self._opcode = CONTINUATION  # of the message under way; CONTINUATION = none
+
+    def feed(self, data: bytes | memoryview, messages: list[Message] | None = None) -> list[Message]:
+        """Take what the socket gave and return every message it completes, in order.
+
+        Args:
+            data: Bytes as they came.
+            messages: Where to add them; what was complete before an error is in it then too.
+
+        Raises:
+            ProtocolError: The server broke RFC 6455; nothing after it can be read.
+            MessageTooLarge: A message over the limit was announced.
+        """
+        buffer = self._buffer
+        buffer += data
+        messages = [] if messages is None else messages
+        start, end = 0, len(buffer)
+        while end - start >= 2:
+            first, second = buffer[start], buffer[start + 1]
+            size, at = second & 0x7F, start + 2
+            if size == 126:
+                if end - start < 4:
+                    break
+                size, at = struct.unpack_from("!H", buffer, at)[0], start + 4
+            elif size == 127:
+                if end - start < 10:
+                    break
+                size, at = struct.unpack_from("!Q", buffer, at)[0], start + 10
+            opcode = first & 0x0F
+            self._check(first, second, opcode, size)
+            if end - at < size:
+                break
+            with memoryview(buffer) as view:
+                payload = bytes(view[at : at + size])
+            start = at + size
+            message = self._complete(first, opcode, payload)
+            if message is not None:
+                messages.append(message)
+        del buffer[:start]
+        return messages
+
+    def _check(self, first: int, second: int, opcode: int, size: int) -> None:
+        if first & 0x70 or opcode not in _KNOWN:
+            raise ProtocolError(f"the server sent a frame with reserved bits or opcode {opcode:#x}")
+        if second & 0x80:
+            raise ProtocolError("the server sent a masked frame, which only clients may do")
+        if opcode >= CLOSE:
+            if not first & 0x80:
+                raise ProtocolError("the server sent a control frame in fragments")
+            if size > (_CLOSE_LIMIT if opcode == CLOSE else _CONTROL_LIMIT):
+                raise ProtocolError(f"the server sent a control frame of {size:,} bytes")
+            return
+        if opcode == CONTINUATION and self._opcode == CONTINUATION:
+            raise ProtocolError("the server sent a continuation of a message that never began")
+        if opcode != CONTINUATION and self._opcode != CONTINUATION:
+            raise ProtocolError("the server began a message inside another one")
+        if self._parts_size + size > self._limit:
+            raise MessageTooLarge(
+                f"the server announced a message of {self._parts_size + size:,} bytes; the limit is"
+                f" {self._limit:,} bytes (limits=Limits(max_message_bytes=…) of RealtimeClient raises it)"
+            )
+
+    def _complete(self, first: int, opcode: int, payload: bytes) -> Message | None:
+        if opcode >= CLOSE:
+            return Message(opcode, payload)
+        if first & 0x80 and self._opcode == CONTINUATION:
+            return Message(opcode, payload)
+        self._parts.append(payload)
+        self._parts_size += len(payload)
+        if opcode != CONTINUATION:
+            self._opcode = opcode
+        if not first & 0x80:
+            return None
+        whole = Message(self._opcode, b"".join(self._parts))
+        self._parts, self._parts_size, self._opcode = [], 0, CONTINUATION
+        return whole
+
+
+def frame(opcode: int, payload: bytes) -> bytes:
+    """Return one masked client frame; the mask is fresh randomness from the system for every frame."""
+    return ABNF.create_frame(payload, opcode).format()
+
+
+def close_frame(code: int, reason: str = "") -> bytes:
+    """Return a masked close frame; the reason is cut at a character so that it fits the 123 bytes of RFC 6455."""
+    text = reason.encode()[:123].decode("utf-8", "ignore").encode()
+    return frame(CLOSE, struct.pack("!H", code) + text)
+
+
+def read_close(payload: bytes) -> tuple[int, str]:
+    """Return the code and the reason of a server's close frame; 1005 when it carries none."""
+    if len(payload) < 2:
+        return 1005, ""
+    return struct.unpack_from("!H", payload)[0], payload[2:].decode("utf-8", "replace")

@@ -1,0 +1,1 @@
+"""The inside of a session: one connection's life, its state, its callbacks, and how a question is put."""

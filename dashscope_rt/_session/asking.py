@@ -1,0 +1,262 @@
+"""How a question is put: `TurnTaking` lets one turn run at a time and feeds it with straight, blocking code.
+
+The feeding runs on the caller's thread, or on a thread named ``dashscope_rt-ask`` when the answer is streamed; what it
+waits for comes from the network thread, so it works inside callbacks too.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from .. import events as ev
+from ..audio.pcm import chunks, silence
+from ..audio.wav import Wav, is_wav, read_wav
+from ..errors import ConnectionClosed, DeadlineExceeded, RealtimeError, UnsupportedByModel, WaitInCallbackError
+from ..images import Image, read_jpeg
+from ..turns import Turn
+from .connection import Connection
+from .state import Create
+
+if TYPE_CHECKING:
+    from ..session import RealtimeSession
+
+_THREAD = "dashscope_rt-ask"
+_CHUNK_MS = 100.0
+_TAIL_MS = 500.0  # silence on top of what the VAD waits for
+_LEAD_MS = 1000.0  # silence before pictures that come without audio
+_DEFAULT_SILENCE_MS = 800  # what the VAD waits for unless configured. Source: client events, session.update
+_PATIENCE_S = 5.0  # until a response.create counts as dropped
+_PATIENCE_AFTER_TRANSCRIPT_S = 1.0
+
+
+@attrs.frozen
+class _Question:
+    audio: Iterable[bytes] | None
+    text: str | None
+    images: tuple[bytes, ...]
+
+
+class TurnTaking:
+    """One turn at a time, for one session."""
+
+    def __init__(self, session: RealtimeSession) -> None:
+        self._session = session
+        self._current: Turn | None = None  # guarded by its connection's `changed`
+
+    def begin(
+        self, *, audio: Any, text: str | None, images: tuple[Image, ...], timeout: float, background: bool
+    ) -> Turn:
+        """Check the question, wait for the turn before, send; see `RealtimeSession.ask`."""
+        session = self._session
+        connection = session._open_connection()
+        question = self._checked(audio, text, images)
+        tools_answer = session._registry.has("on_function_call")
+        deadline = time.monotonic() + timeout
+        turn = Turn(connection, timeout=timeout, vad=session.uses_vad, tools_answer=tools_answer)
+        self._claim(turn, connection, deadline)
+        connection.add_sink(turn._fold)
+        if background:
+            threading.Thread(target=self._feed, args=(turn, question), name=_THREAD, daemon=True).start()
+        else:
+            self._feed(turn, question)
+        return turn
+
+    def _claim(self, turn: Turn, connection: Connection, deadline: float) -> None:
+        in_callback = connection.reader.is_current()
+
+        def free() -> bool:
+            current = self._current
+            if current is turn:
+                return True
+            running = current is not None and current._connection is connection and current._runs(time.monotonic())
+            if running and in_callback and current is not None and current._tools_answer:
+                raise WaitInCallbackError(
+                    "ask() was called in a callback while another turn runs, which may need a callback to end; ask"
+                    " from another thread"
+                )
+            if not running:
+                self._current = turn
+            return not running
+
+        try:
+            connection.wait_until(free, deadline, "the end of the turn before")
+        except DeadlineExceeded:
+            raise DeadlineExceeded("another turn of this session was still running when time was up") from None
+
+    def _checked(self, audio: Any, text: str | None, images: tuple[Image, ...]) -> _Question:
+        session, model = self._session, self._session.model
+        if images and not model.images and not session._allow_unsupported:
+            raise UnsupportedByModel(f"{model.name} takes no pictures; use a model of the Omni family")
+        if images and audio is None and session.uses_vad:
+            raise ValueError(
+                "in VAD mode pictures go along with speech, because the service commits them itself: pass audio too, or"
+                " open the session with turn_detection=None"
+            )
+        if text is not None and not text.strip():
+            raise ValueError("the question's text is empty; leave text out to ask without one")
+        jpegs = tuple(read_jpeg(image, model.max_image_base64_bytes) for image in images)
+        return _Question(None if audio is None else self._pieces(audio), text, jpegs)
+
+    def _pieces(self, audio: Any) -> Iterable[bytes]:
+        session = self._session
+        rate = session.input_rate
+        if isinstance(audio, (str, os.PathLike)) or (isinstance(audio, (bytes, bytearray)) and is_wav(audio)):
+            wav = read_wav(audio)
+            name = "the audio" if isinstance(audio, (bytes, bytearray)) else os.fspath(audio)
+            return chunks(_fitting(wav, name, rate, session.model.input_rates), _CHUNK_MS, rate)
+        if isinstance(audio, (bytes, bytearray, memoryview)):
+            if not len(audio):
+                raise ValueError("the question's audio is empty")
+            return chunks(audio, _CHUNK_MS, rate)
+        if isinstance(audio, Iterable):
+            return chunks(audio, _CHUNK_MS, rate)
+        raise TypeError(f"audio must be a WAV file's path, bytes, or an iterable of bytes, not {type(audio).__name__}")
+
+    # ---- feeding ----------------------------------------------------------------------------------------------
+
+    def _feed(self, turn: Turn, question: _Question) -> None:
+        try:
+            self._send(turn, question)
+        except RealtimeError as error:
+            turn._fail(error)
+        except BaseException as error:
+            turn._fail(ConnectionClosed(f"the question was not sent whole: {type(error).__name__}: {error}"))
+            if threading.current_thread().name != _THREAD:  # there it would only print; the turn has it
+                raise
+
+    def _send(self, turn: Turn, question: _Question) -> None:
+        session, connection = self._session, turn._connection
+        by_vad = turn._vad and question.audio is not None
+        if by_vad and question.text is not None:
+            self._say(turn, question.text)  # before the speech: the service answers by itself when that ends
+        self._append(turn, question)
+        if by_vad:
+            turn._mark_sent()
+            self._until_committed(turn)
+            create = (
+                connection.create(ev.ResponseCreate(event_id=connection.next_id())) if self._must_create() else None
+            )
+        else:
+            if question.audio is not None or question.images:
+                self._acknowledged(turn, session.commit())
+            instructions = self._say(turn, question.text) if question.text is not None else None
+            turn._mark_sent()
+            create = self._create(turn, instructions)
+        if create is not None:
+            self._until_created(turn, create)
+        turn._mark_fed()
+
+    def _append(self, turn: Turn, question: _Question) -> None:
+        session = self._session
+        images = list(question.images)
+        if question.audio is None:
+            for image in images:
+                session.append_audio(silence(_LEAD_MS, session.input_rate))
+                session.append_image(image)
+            return
+        for piece in question.audio:
+            if turn.done:  # it failed, or nobody waits for it any more
+                return
+            session.append_audio(piece)
+            while images:  # audio first: the service wants it
+                session.append_image(images.pop(0))
+
+    def _say(self, turn: Turn, text: str) -> str | None:
+        """Give the text as an item, where the model takes them; else return it, to become instructions."""
+        if not self._session.model.text_input:
+            return text
+        self._acknowledged(turn, self._session.send_text(text))
+        return None
+
+    def _create(self, turn: Turn, instructions: str | None) -> Create | None:
+        connection = turn._connection
+        if not self._session.model.creates_responses:
+            return None  # LiveTranslate: the commit alone starts the translation
+        with connection.changed:
+            follows = next((create for create in connection.state.waiting if create.follows_tools), None)
+            follows = follows or next((create for create in connection.state.in_flight if create.follows_tools), None)
+        if follows is not None:  # the answer to tool outputs is on its way already
+            return follows
+        body = {"instructions": instructions} if instructions is not None else None
+        return connection.create(ev.ResponseCreate(event_id=connection.next_id(), response=body))
+
+    def _must_create(self) -> bool:
+        session = self._session.info
+        detection = session.turn_detection if session is not None else None
+        return detection is not None and detection.create_response is False
+
+    def _acknowledged(self, turn: Turn, event_id: str) -> None:
+        self._session.wait_ack(event_id, max(0.0, turn._deadline - time.monotonic()))
+
+    def _until_committed(self, turn: Turn) -> None:
+        """Send the silence without which the VAD never notices the end of speech, until it has."""
+        session, connection = self._session, turn._connection
+        info = session.info
+        detection = info.turn_detection if info is not None else None
+        wait_ms = (detection.silence_duration_ms if detection is not None else None) or _DEFAULT_SILENCE_MS
+        for _ in range(int((wait_ms + _TAIL_MS) / _CHUNK_MS) + 1):
+            session.append_audio(silence(_CHUNK_MS, session.input_rate))
+        while True:
+            # Real time from here on: the wait is the pace, and it ends as soon as the service has the turn.
+            try:
+                now = time.monotonic()
+                connection.wait_until(turn._accepted, min(now + _CHUNK_MS / 1000, turn._deadline), "the commit")
+                return
+            except DeadlineExceeded:
+                if time.monotonic() >= turn._deadline:
+                    raise DeadlineExceeded(f"the question was not taken in time: {turn._what_is_missing()}") from None
+            session.append_audio(silence(_CHUNK_MS, session.input_rate))
+
+    def _until_created(self, turn: Turn, create: Create) -> None:
+        """Wait for response.created; repeat the request once if the service seems to have dropped it.
+
+        On 3.5-plus a response.create that comes before the input's transcription is complete vanishes without a word.
+        """
+        connection = turn._connection
+        asked = time.monotonic()
+        repeated = False
+        while True:
+            due = asked + _PATIENCE_S
+            heard = turn._transcribed_at
+            if heard is not None and heard > asked:
+                due = min(due, heard + _PATIENCE_AFTER_TRANSCRIPT_S)
+            deadline = turn._deadline if repeated else min(due, turn._deadline)
+            seen = heard
+
+            def progress() -> bool:
+                return create.command.settled or turn._over or (not repeated and turn._transcribed_at != seen)  # noqa: B023
+
+            try:
+                connection.wait_until(progress, deadline, "response.created")
+            except DeadlineExceeded:
+                if repeated or time.monotonic() >= turn._deadline:
+                    raise DeadlineExceeded("the service did not begin to answer in time") from None
+                if create.sent_at is None:  # it still waits for a response that runs
+                    asked = time.monotonic()
+                    continue
+                repeated = True
+                connection.repeat_create(create)
+                continue
+            if create.command.error is not None:
+                raise create.command.error
+            if create.command.settled or turn._over:
+                return
+
+
+def _fitting(wav: Wav, name: str, rate: int, rates: tuple[int, ...]) -> bytes:
+    wav = wav.to_mono()
+    if not wav.pcm:
+        raise ValueError(f"{name} holds no audio")
+    if wav.rate != rate:
+        others = ", ".join(f"{other:,}" for other in rates)
+        raise ValueError(
+            f"{name} has {wav.rate:,} Hz and this session takes {rate:,} Hz: convert it, or open the session with"
+            f" input_audio_format=AudioFormat(sample_rate=…), one of {others}"
+        )
+    return wav.pcm

@@ -1,0 +1,317 @@
+"""User code runs here and nowhere else: the registry of callbacks, the inbox, and the reader thread.
+
+The contract, for every callback:
+
+* It runs on the session's reader thread, one at a time, in the order in which the events came.
+* The session's state is ahead of it or equal, never behind: state is folded before the event is queued.
+* It may block: the socket is served by another thread, so only later callbacks wait. It may send, wait, and close.
+* If it raises, the error is logged with the callback's name and the event's type, counted, given to
+  ``on_callback_error``, and the next callback runs. No state depends on it.
+* ``on_close`` is the last one and comes exactly once.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import sys
+import threading
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final, TypeVar
+
+from .. import events as ev
+from ..errors import CloseInfo
+from ..responses import InputTranscript
+from .state import Call, Done, Failure, Notice, Opened, Reopened, Retrying
+
+_log = logging.getLogger("dashscope_rt")
+Callback = Callable[..., object]
+CallbackT = TypeVar("CallbackT", bound=Callback)
+
+# Friendly name -> what the callback gets. The order is that of the documentation.
+FRIENDLY: Final[Mapping[str, str]] = {
+    "on_open": "SessionCreated: the session is ready, its configuration applied",
+    "on_audio_delta": "ResponseAudioDelta: a piece of the spoken answer, PCM in .audio",
+    "on_text_delta": "ResponseTextDelta or ResponseAudioTranscriptDelta: a piece of the answer's text in .delta",
+    "on_input_transcript": "InputTranscript: what the service understood of the user, preview and final",
+    "on_speech_started": "InputAudioBufferSpeechStarted: the user began to speak; stop playback",
+    "on_speech_stopped": "InputAudioBufferSpeechStopped: the user stopped",
+    "on_function_call": "FunctionCall: answer it with .respond(...)",
+    "on_done": "Response: an answer is over",
+    "on_error": "APIError: the service reported an error; the session may well go on",
+    "on_reconnecting": "Reconnecting: the connection was lost, a new one is about to be tried",
+    "on_reconnected": "Lost: the session goes on over a new connection; what did not survive",
+    "on_close": "CloseInfo: the session is over; comes last, once",
+    "on_callback_error": "(exception, callback's name, what it was called with): a callback raised",
+}
+_BY_CLASS: Final[Mapping[type, str]] = {
+    ev.ResponseAudioDelta: "on_audio_delta",
+    ev.ResponseTextDelta: "on_text_delta",
+    ev.ResponseAudioTranscriptDelta: "on_text_delta",
+    ev.InputAudioBufferSpeechStarted: "on_speech_started",
+    ev.InputAudioBufferSpeechStopped: "on_speech_stopped",
+}
+
+
+class Registry:
+    """Which callbacks want what. Registering and calling may happen at the same time, from any thread.
+
+    Keys are a friendly name, ``event <wire type>``, or an event class; a frame's ``type`` can therefore never reach a
+    friendly callback, whatever it says.
+    """
+
+    def __init__(self) -> None:
+        # Guards replacing a tuple; readers take whatever tuple is there, so user code never runs under the lock.
+        self._lock = threading.Lock()
+        self._by_key: dict[object, tuple[Callback, ...]] = {}
+
+    def add(self, key: str | type, callback: CallbackT) -> CallbackT:
+        """Register a callback under a key and return it.
+
+        Raises:
+            TypeError: It cannot be called, or is a coroutine function.
+        """
+        name = key if isinstance(key, str) else key.__name__
+        if not callable(callback):
+            raise TypeError(f"{name} needs a function, not {type(callback).__name__}")
+        call = callback if inspect.isroutine(callback) else getattr(callback, "__call__", callback)  # noqa: B004
+        if inspect.iscoroutinefunction(callback) or inspect.iscoroutinefunction(call):
+            raise TypeError(
+                f"{name} cannot be a coroutine function: callbacks run on a thread, not in an event loop; use a plain"
+                " function that calls asyncio.run_coroutine_threadsafe(...)"
+            )
+        with self._lock:
+            self._by_key[key] = (*self._by_key.get(key, ()), callback)
+        return callback
+
+    def remove(self, callback: Callback) -> bool:
+        """Take a callback out wherever it is registered; returns whether it was anywhere."""
+        found = False
+        with self._lock:
+            for key, callbacks in list(self._by_key.items()):
+                if callback in callbacks:
+                    found = True
+                    self._by_key[key] = tuple(other for other in callbacks if other != callback)
+        return found
+
+    def has(self, key: str | type) -> bool:
+        """Whether anybody wants this."""
+        return bool(self._by_key.get(key))
+
+    def get(self, key: object) -> tuple[Callback, ...]:
+        """Return the callbacks under a key, oldest first."""
+        return self._by_key.get(key, ())
+
+
+def key_of(event: str | type) -> str | type:
+    """Return the registry's key for a wire type's name or an event class.
+
+    Raises:
+        ValueError: It is the name of a method of its own.
+        TypeError: It is neither a name nor an event class.
+    """
+    if isinstance(event, type) and issubclass(event, ev.ServerEvent):
+        return event
+    if isinstance(event, str):
+        if event in FRIENDLY:
+            raise ValueError(f"{event!r} is a method of its own: use session.{event}(...)")
+        return f"event {event}"
+    raise TypeError(f"on() takes a wire type such as 'response.done', an event class or AnyEvent, not {event!r}")
+
+
+Item = tuple["ev.ServerEvent | CloseInfo | None", "tuple[Notice, ...]", int, float]
+_SLOW = 5.0  # s after which a callback that still runs is named in a warning
+
+
+class Inbox:
+    """Events that came and were not given to callbacks yet: bounded in bytes, first in first out.
+
+    The network thread puts, the reader thread takes. When it is full the network thread leaves the socket alone until
+    half of it is consumed; the peer then waits, and nothing is dropped.
+    """
+
+    def __init__(self, max_bytes: int, resume: Callable[[], None]) -> None:
+        self._max = max_bytes
+        self._resume = resume
+        # Guards the items and the end; notified when either changes.
+        self._changed = threading.Condition(threading.Lock())
+        self._items: deque[Item] = deque()
+        self._bytes = 0
+        self._ended = False
+        self._full = False
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits for the reader thread."""
+        return not self._items
+
+    @property
+    def full(self) -> bool:
+        """Whether the network thread should leave the socket alone for now."""
+        return self._full
+
+    def put(self, event: ev.ServerEvent | CloseInfo | None, notices: tuple[Notice, ...], size: int, now: float) -> None:
+        """Queue one event with what it means and when it came; never waits."""
+        with self._changed:
+            self._items.append((event, notices, size, now))
+            self._bytes += size
+            if self._bytes > self._max:
+                self._full = True
+            if len(self._items) == 1:
+                self._changed.notify()
+
+    def end(self) -> None:
+        """Nothing comes any more; the reader ends when it has consumed what is there."""
+        with self._changed:
+            self._ended = True
+            self._changed.notify()
+
+    def __iter__(self) -> Iterator[Item]:
+        while True:
+            with self._changed:
+                while not self._items and not self._ended:
+                    self._changed.wait()  # no timeout: put() and end() both notify
+                if not self._items:
+                    return
+                batch, self._items = self._items, deque()
+            for item in batch:
+                yield item
+                with self._changed:
+                    self._bytes -= item[2]
+                    resume = self._full and self._bytes <= self._max // 2
+                    self._full = self._full and not resume
+                if resume:
+                    self._resume()
+
+
+class Reader:
+    """The reader thread: takes from the inbox, runs the callbacks, survives them."""
+
+    def __init__(self, registry: Registry, inbox: Inbox, *, name: str) -> None:
+        self._registry = registry
+        self._inbox = inbox
+        self.callback_errors = 0
+        self.lag = 0.0  # s from the arrival of the last event to its callbacks
+        self.lag_max = 0.0
+        self._running: tuple[float, Callback, str] | None = None  # since when which callback runs, for what
+        self._warned: object = None
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    def start(self) -> None:
+        """Begin; every attribute exists by now."""
+        self._thread.start()
+
+    def is_current(self) -> bool:
+        """Whether the caller is a callback of this session."""
+        return threading.current_thread() is self._thread
+
+    def join(self, timeout: float) -> bool:
+        """Wait until all callbacks have run, never from inside one; returns whether they have."""
+        if not self.is_current() and self._thread.ident is not None:
+            self._thread.join(max(0.0, timeout))
+        return not self._thread.is_alive()
+
+    def watch(self, now: float) -> float | None:
+        """Warn, once, of a callback that runs too long; the network thread calls it and gets when to look again."""
+        running = self._running
+        if running is None:
+            return None if self._inbox.idle else now + _SLOW
+        if running is self._warned:
+            return None
+        since, callback, key = running
+        if now < since + _SLOW:
+            return since + _SLOW
+        self._warned = running
+        frame = sys._current_frames().get(self._thread.ident or 0)
+        stack = "".join(traceback.format_stack(frame)[-8:]) if frame is not None else "(its stack is not known)\n"
+        _log.warning(
+            "the callback %s for %s has been running for %.0f s; callbacks after it wait, everything else goes on:\n%s",
+            _name(callback), key, now - since, stack,
+        )  # fmt: skip
+        return None
+
+    def _run(self) -> None:
+        for event, notices, _, came in self._inbox:
+            self.lag = time.monotonic() - came
+            self.lag_max = max(self.lag_max, self.lag)
+            if event is not None and not isinstance(event, CloseInfo):
+                self._event(event)
+            for notice in notices:
+                self._notice(notice)
+            if isinstance(event, CloseInfo):
+                self._call_all("on_close", event)
+
+    def _event(self, event: ev.ServerEvent) -> None:
+        kind = type(event)
+        self._call_all(ev.AnyEvent, event)
+        self._call_all(kind, event)
+        if kind is not ev.MalformedEvent:  # it claims a type whose fields it does not have
+            self._call_all(f"event {event.type}", event)
+        friendly = _BY_CLASS.get(kind)
+        if friendly is not None:
+            self._call_all(friendly, event)
+
+    def _notice(self, notice: Notice) -> None:
+        if isinstance(notice, InputTranscript):
+            self._call_all("on_input_transcript", notice)
+        elif isinstance(notice, Call):
+            self._call_all("on_function_call", notice.call)
+        elif isinstance(notice, Done):
+            self._call_all("on_done", notice.response)
+        elif isinstance(notice, Failure):
+            self._call_all("on_error", notice.error)
+        elif isinstance(notice, Opened):
+            self._call_all("on_open", notice.event)
+        elif isinstance(notice, Retrying):
+            self._call_all("on_reconnecting", notice.about)
+        elif isinstance(notice, Reopened):
+            self._call_all("on_reconnected", notice.lost)
+
+    def _call_all(self, key: str | type, what: object) -> None:
+        for callback in self._registry.get(key):
+            self._running = (time.monotonic(), callback, key if isinstance(key, str) else key.__name__)
+            try:
+                callback(what)
+            except BaseException as error:  # noqa: BLE001 — even sys.exit(): it would end this thread, not the process
+                self._complain(error, callback, key, what)
+            finally:
+                self._running = None
+
+    def _complain(self, error: BaseException, callback: Callback, key: str | type, what: object) -> None:
+        self.callback_errors += 1
+        name = _name(callback)
+        about = key if isinstance(key, str) else key.__name__
+        _log.error("the callback %s for %s raised", name, about, exc_info=error)
+        for listener in self._registry.get("on_callback_error"):
+            try:
+                listener(error, name, what)
+            except BaseException:  # noqa: BLE001 — the one place that must not call itself
+                _log.exception("on_callback_error itself raised")
+
+
+def _name(callback: Callback) -> str:
+    return getattr(callback, "__qualname__", None) or type(callback).__name__
+
+
+def check_names(given: Mapping[str, Any]) -> dict[str, Callback]:
+    """Split ``on_…`` keyword arguments off and refuse unknown ones with the nearest name.
+
+    Raises:
+        TypeError: A name that begins with ``on_`` is no callback.
+    """
+    chosen: dict[str, Callback] = {}
+    for name, callback in given.items():
+        if not name.startswith("on_"):
+            continue
+        if name not in FRIENDLY:
+            import difflib
+
+            near = difflib.get_close_matches(name, FRIENDLY, 1)
+            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(FRIENDLY)}"
+            raise TypeError(f"there is no callback {name}; {hint}")
+        if callback is not None:
+            chosen[name] = callback
+    return chosen

@@ -1,0 +1,444 @@
+"""One opening of a session: its two threads, its state, its queues, from dialling to the end.
+
+    in    socket -> frames -> codec.decode -> state.fold -> inbox   ||  inbox -> your callback
+          |----------------- network thread -----------------|      |----- reader thread -----|
+
+    out   your call -> codec.encode -> outbox                       ||  outbox -> frames -> socket
+          |------- your thread, any number of them -------|         |------ network thread ------|
+
+A `RealtimeSession` makes a new `Connection` each time it is opened; nothing of an old one lives on in the next. With a
+`Reconnect` policy, one `Connection` outlives several WebSockets: threads, callbacks and waiters stay, the rest is new.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import attrs
+
+from .. import codec
+from .. import events as ev
+from .._network.outbox import Outbox, Outgoing
+from .._network.thread import NetworkThread, Redial, closed_error
+from .._network.transport import Dialing, Endpoint
+from ..audio.pcm import duration_ms, silence
+from ..config import Keepalive, Limits, Reconnect, Timeouts
+from ..errors import APIError, BadRequestError, CloseInfo, ConnectionFailed, DeadlineExceeded, RealtimeError
+from . import process as _process
+from .callbacks import Inbox, Reader, Registry
+from .opening import DIALLING, ENDED, OPEN, TOOK_LONG, Opening
+from .recovery import History, Lost, Reconnecting, Recovery, fatal
+from .sending import Sending
+from .state import Interrupted, Notice, Opened, Reopened, Retrying, SessionState
+from .stats import Counters, Stats
+
+_log = logging.getLogger("dashscope_rt")
+_T = TypeVar("_T")
+_numbers = itertools.count(1)
+_FATAL_GRACE = 5.0  # s that a service gets to close after it announced its end, when nobody reconnects
+_ROTATION_PATIENCE = 240.0  # s that a planned change of connection waits for a turn boundary
+Sink = Callable[["ev.ServerEvent | None", "tuple[Notice, ...]", float], None]  # None: time brought the notices
+
+
+class Connection(Sending):
+    """Threads, state and queues of one opening; made by `RealtimeSession.connect`.
+
+    Args:
+        endpoint: Gives where to connect, asked before every try (the key may be a temporary one).
+        configuration: Gives the wire's ``session`` object to send first, asked before every try.
+        audio_rates: Hz of the audio going in and coming out, until the service says otherwise.
+        takes_text: Whether the model takes text items, so that a conversation can be restored.
+        registry: The callbacks.
+        timeouts: Seconds.
+        keepalive: Pings and silence.
+        limits: Bytes.
+        reconnect: What to do when the connection is lost; None ends the session.
+    """
+
+    def __init__(
+        self,
+        endpoint: Callable[[], Endpoint],
+        *,
+        configuration: Callable[[], Mapping[str, Any]],
+        audio_rates: tuple[int, int],
+        takes_text: bool,
+        registry: Registry,
+        timeouts: Timeouts,
+        keepalive: Keepalive,
+        limits: Limits,
+        reconnect: Reconnect | None,
+    ) -> None:
+        super().__init__()
+        number = next(_numbers)
+        self._endpoint = endpoint
+        self._configuration = configuration
+        self._input_rate = audio_rates[0]
+        self._takes_text = takes_text
+        self._timeouts = timeouts
+        self._keepalive = keepalive
+        self._limits = limits
+        self._reconnect = reconnect
+        # Guards the state, the opening, the sinks and the info; notified at every event while anybody waits.
+        self.changed = threading.Condition(threading.Lock())
+        self.state = SessionState(audio_rates[1], timeouts.cancel, self.answer_call)
+        self.counters = Counters(self._input_rate)
+        self.info: CloseInfo | None = None
+        self._opening = Opening(configuration(), "", self.next_id)
+        self._failure: RealtimeError | None = None
+        self._waiting = 0  # threads inside a wait; spares a notify per event when there are none
+        self._sinks: tuple[Sink, ...] = ()
+        self._recovery = Recovery(reconnect) if reconnect is not None else None
+        self._history = History(reconnect.history_chars if reconnect is not None else 0)
+        self._lost: Lost | None = None  # the account of the gap that is open now
+        self._lost_at = 0.0
+        self._opened_at = 0.0
+        self._fatal: APIError | None = None
+        self._fatal_due = 0.0
+        self._audio_at = 0.0  # when audio last went out, for the silence of a muted microphone
+        self.inbox = Inbox(limits.inbox_bytes, self._resume_reading)
+        self.reader = Reader(registry, self.inbox, name=f"dashscope_rt-reader-{number}")
+        self.network = NetworkThread(
+            self._dial(),
+            lambda wake: Outbox(limits.outbox_bytes, wake),
+            self,
+            ping_interval=keepalive.ping_interval,
+            ping_timeout=keepalive.ping_timeout,
+            name=f"dashscope_rt-network-{number}",
+        )
+        self._outbox = self.network.outbox
+        self._outbox.hold(limits.outbox_bytes)  # nobody overtakes the configuration
+
+    @property
+    def phase(self) -> str:
+        """Where on the way from DIALLING to ENDED it is; see `_opening`."""
+        return ENDED if self.info is not None else self._opening.phase
+
+    def _dial(self) -> Dialing:
+        # The caller's thread for the first try, the network thread for the others.
+        return Dialing(self._endpoint(), time.monotonic() + self._timeouts.connect, self._limits.max_message_bytes)
+
+    # ---- opening and closing, any thread ----------------------------------------------------------------------
+
+    def open(self) -> None:
+        """Connect and wait until the session is configured.
+
+        Raises:
+            APIError: The service refused the key, the model or the configuration.
+            ConnectionFailed: There is no connection.
+            DeadlineExceeded: It took longer than ``Timeouts.connect``; nothing of the attempt is left.
+        """
+        deadline = time.monotonic() + self._timeouts.connect
+        _process.remember(self)
+        try:
+            self.reader.start()
+            self.network.start()
+            codec.prepare()  # while the network thread waits for the network
+            with self.changed:
+                self._wait(lambda: self.phase in (OPEN, ENDED), deadline)
+                phase = self.phase
+        except BaseException:  # Ctrl-C
+            self._give_up()
+            raise
+        if phase == OPEN:
+            return
+        self._give_up()
+        if phase != ENDED:
+            raise DeadlineExceeded(
+                f"connecting took longer than {self._timeouts.connect:g} s (Timeouts.connect):"
+                f" {TOOK_LONG[phase]} did not come"
+            )
+        info = self.info or CloseInfo(who="network", code=1006)
+        raise self._failure or info.error or closed_error(info)
+
+    def _give_up(self) -> None:
+        self.network.close(1000, "", time.monotonic())
+        self.network.abort()
+        self.network.join(0.5)
+        self.reader.join(0.5)
+
+    def close(self, timeout: float, *, code: int, reason: str, finish: bool) -> None:
+        """End the session within ``timeout`` seconds, whatever the peer does."""
+        deadline = time.monotonic() + timeout
+        if finish and self.phase == OPEN:
+            with contextlib.suppress(RealtimeError):  # whatever happens to the farewell, the close goes on
+                self.send(ev.SessionFinish(event_id=self.next_id()), timeout=timeout / 4)
+                self.wait_until(lambda: self.state.finished, deadline - timeout / 4, "session.finished")
+        self.network.close(code, reason, deadline)
+        if not self.network.join(deadline - time.monotonic() + 0.05):
+            self.network.abort()
+            self.network.join(0.2)
+        self.reader.join(max(0.0, deadline - time.monotonic()))
+
+    def stats(self) -> Stats:
+        """Return the numbers as they are now."""
+        reader = self.reader
+        return self.counters.snapshot(
+            queued_audio_bytes=self._outbox.audio_bytes,
+            lag=(reader.lag, reader.lag_max),
+            errors=reader.callback_errors,
+            replaced=self._outbox.replaced,
+        )
+
+    # ---- waiting, any thread but the network's ----------------------------------------------------------------
+
+    def _wait(self, ready: Callable[[], object], deadline: float) -> bool:
+        # Under `changed`. Returns False when the deadline passed first.
+        self._waiting += 1
+        try:
+            while not ready():
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    return False
+                self.changed.wait(min(left, threading.TIMEOUT_MAX))
+            return True
+        finally:
+            self._waiting -= 1
+
+    def wait_until(self, ready: Callable[[], _T], deadline: float, what: str) -> _T:
+        """Wait until ``ready()`` is true, at the latest until ``deadline`` (monotonic seconds), and return its value.
+
+        Raises:
+            DeadlineExceeded: It did not come true in time.
+            ConnectionClosed: The session ended first.
+        """
+        with self.changed:
+            self._wait(lambda: ready() or self.info is not None, deadline)
+            value = ready()
+            if value:
+                return value
+            self._check_open()
+        raise DeadlineExceeded(f"{what} did not come in time")
+
+    def wait_ended(self, deadline: float) -> bool:
+        """Wait until the connection is over; returns whether it is."""
+        with self.changed:
+            return self._wait(lambda: self.info is not None, deadline)
+
+    def add_sink(self, sink: Sink) -> None:
+        """Have every later event folded into ``sink`` on the network thread, under `changed`: pure code only."""
+        with self.changed:
+            self._check_open()
+            self._sinks = (*self._sinks, sink)
+
+    def remove_sink(self, sink: Sink) -> None:
+        """Undo `add_sink`."""
+        with self.changed:
+            self.sinks_changed(without=sink)
+
+    def sinks_changed(self, *, without: Sink) -> None:
+        """Undo `add_sink` where `changed` is held already."""
+        self._sinks = tuple(other for other in self._sinks if other != without)
+
+    def _resume_reading(self) -> None:
+        self.network.wake()
+
+    # ---- what the network thread reports (see _network.Owner) -------------------------------------------------
+
+    def connected(self) -> None:
+        """The WebSocket is open; the service speaks first."""
+        with self.changed:
+            self._opening.connected()
+
+    def may_read(self) -> bool:
+        """Leave the socket alone while the callbacks are too far behind."""
+        return not self.inbox.full
+
+    def received(self, payload: bytes, *, binary: bool) -> None:
+        """Decode, fold, hand over."""
+        event = codec.decode_binary(payload) if binary else codec.decode(payload)
+        if isinstance(event, ev.MalformedEvent):
+            _log.warning("a message from the service could not be read: %s (%d bytes)", event.problem, len(payload))
+        now = time.monotonic()
+        with self.changed:
+            notices = tuple(self.state.fold(event, now))
+            notices += self._advance(event, now) if self._opening.phase != OPEN else self._follow(event, notices)
+            for sink in self._sinks:
+                sink(event, notices, now)
+            self._release_creates(now)
+            if self._waiting:
+                self.changed.notify_all()
+        self.counters.received(event, len(payload))
+        self.inbox.put(event, notices, len(payload), now)
+        if self._fatal is not None and self._recovery is not None:
+            raise self._fatal  # reconnect at once: the service would close within seconds
+
+    def _follow(self, event: ev.ServerEvent, notices: tuple[Notice, ...]) -> tuple[Notice, ...]:
+        # Under `changed`, while the session is open: what a reconnect will need.
+        if isinstance(event, ev.Error):
+            error = self.state.last_error
+            if error is not None and fatal(error) and self._fatal is None:
+                self._fatal, self._fatal_due = error, time.monotonic() + _FATAL_GRACE
+            return ()
+        if self._recovery is not None:
+            self._recovery.good_event()
+            self._history.note(event, notices)
+        if isinstance(event, (ev.InputAudioBufferCommitted, ev.InputAudioBufferCleared)):
+            self.counters.accepted()
+        return ()
+
+    def _advance(self, event: ev.ServerEvent, now: float) -> tuple[Notice, ...]:
+        # Under `changed`, while the session is being opened.
+        opening = self._opening
+        for answer in opening.step(event, self.state):
+            self._outbox.put_first(Outgoing(codec.encode(answer), answer.type, answer.event_id or ""))
+        if opening.refusal is not None:
+            self._failure = opening.refusal
+            self.network.close(1000, "", now + self._timeouts.close)
+        if opening.phase != OPEN:
+            return ()
+        self._opened_at = self._audio_at = now
+        dropped = self._outbox.release()
+        if self._lost is None:
+            return (Opened(self.state.created or ev.SessionCreated()),)
+        lost, self._lost = self._lost, None
+        self.counters.reconnects += 1
+        self.counters.audio_bytes_dropped += dropped
+        missing = self._history.not_in_text(restored=opening.restored_chars > 0)
+        return (
+            Reopened(
+                attrs.evolve(
+                    lost,
+                    dropped_audio_ms=lost.dropped_audio_ms + duration_ms(dropped, self._input_rate),
+                    restored_chars=opening.restored_chars,
+                    not_restored=missing,
+                    gap_s=now - self._lost_at,
+                )
+            ),
+        )
+
+    def sent(self, items: list[Outgoing], now: float) -> None:
+        """Note what left."""
+        if self.counters.sent(items):
+            self._audio_at = now
+        if _log.isEnabledFor(logging.DEBUG):
+            for item in items:
+                _log.debug("sent %s (%d bytes)", item.type, len(item.payload))
+
+    def tick(self, now: float) -> float | None:
+        """Do what time demands; returns when to look again."""
+        dues = [self.state.next_due(), self.reader.watch(now), self._tick_silence(now), self._tick_rotation(now)]
+        if self._fatal is not None:
+            if now >= self._fatal_due:
+                raise self._fatal
+            dues.append(self._fatal_due)
+        if dues[0] is not None and now >= dues[0]:
+            with self.changed:
+                notices = tuple(self.state.tick(now))
+                for sink in self._sinks:
+                    sink(None, notices, now)
+                self._release_creates(now)
+                self.changed.notify_all()
+                dues[0] = self.state.next_due()
+            if notices:
+                self.inbox.put(None, notices, 0, now)
+        return min((due for due in dues if due is not None), default=None)
+
+    def _tick_silence(self, now: float) -> float | None:
+        interval = self._keepalive.silence_interval
+        if interval is None or self._opening.phase != OPEN:
+            return None
+        if now >= self._audio_at + interval:
+            self._audio_at = now
+            quiet = silence(1000, self._input_rate)
+            event_id = self.next_id()
+            payload = codec.encode_audio_append(quiet, event_id)
+            self._outbox.put_now(Outgoing(payload, "input_audio_buffer.append", event_id, len(quiet)))
+        return self._audio_at + interval
+
+    def _tick_rotation(self, now: float) -> float | None:
+        policy = self._reconnect
+        if policy is None or policy.rotate_after is None or self._opening.phase != OPEN:
+            return None
+        due = self._opened_at + policy.rotate_after
+        if now < due:
+            return due
+        state = self.state
+        quiet = not (state.responding or state.waiting or state.speaking or state.commands.waiting())
+        if quiet or now >= due + _ROTATION_PATIENCE:
+            self.network.rotate(now + self._timeouts.close)
+            return None
+        return now + 0.25
+
+    def ended(self, info: CloseInfo, *, planned: bool) -> Redial | None:
+        """The connection is over or never came about: go on with another one, or report the end."""
+        redial = self._try_again(info, planned=planned)
+        if redial is None:
+            self._end(info)
+        return redial
+
+    def _try_again(self, info: CloseInfo, *, planned: bool) -> Redial | None:
+        now = time.monotonic()
+        policy, recovery = self._reconnect, self._recovery
+        if policy is None or recovery is None or (info.who == "client" and not planned):
+            return None
+        with self.changed:
+            was_open = self._opening.phase == OPEN
+            if not was_open and self._lost is None:
+                return None  # the first connect: it fails at once, in the caller's hands
+            error = info.error or (None if planned else ConnectionFailed(str(info)))
+            delay = 0.0 if planned else recovery.next_delay(error)
+            if delay is None:
+                return None
+            notices: tuple[Notice, ...] = ()
+            if was_open:
+                notices = tuple(self._lose(info, now, policy))
+            text = self._history.as_text() if self._takes_text and policy.history_chars else ""
+            self._opening = Opening(self._configuration(), text, self.next_id)
+            self._fatal = None
+            about = Reconnecting(attempt=max(1, recovery.attempt), delay=delay, planned=planned, info=info, error=error)
+            notices += (Retrying(about),)
+            for sink in self._sinks:
+                sink(None, notices, now)
+            self.changed.notify_all()
+        _log.info("the connection is replaced (%s); next try in %.2f s", info, delay)
+        self.inbox.put(None, notices, 0, now)
+        return Redial(delay, self._dial)
+
+    def _lose(self, info: CloseInfo, now: float, policy: Reconnect) -> list[Notice]:
+        # Under `changed`: account for what the old connection takes with it.
+        keep = int(policy.audio_buffer_ms * self._input_rate / 1000) * 2
+        unsent = [item for item in self.network.unsent() if not item.audio_bytes] + self._outbox.hold(keep)
+        error = closed_error(info)
+        responses, events, notices = self.state.lose(error, now)
+        heard = self.counters.unaccepted_ms() + self.counters.audio_ms(self.network.unsent())
+        self.counters.accepted()
+        events += [item.type for item in unsent if item.type not in events]
+        self._lost = Lost(audio_ms=heard, responses=tuple(responses), events=tuple(events))
+        self._lost_at = now
+        return [*notices, Interrupted(error)]
+
+    def _end(self, info: CloseInfo) -> None:
+        left = [*self.network.unsent(), *self._outbox.end(lambda: closed_error(self.info or info))]
+        with self.changed:
+            was_open = self._opening.phase == OPEN or self._lost is not None
+            error = info.error
+            last = self.state.last_error
+            said_nothing = info.who == "network" or not info.reason or type(error) is APIError
+            if last is not None and not isinstance(last, BadRequestError) and info.who != "client" and said_nothing:
+                error = last  # the service had said why before it went
+            info = attrs.evolve(
+                info, error=error, unsent_events=len(left), unsent_audio_bytes=sum(item.audio_bytes for item in left)
+            )
+            if not was_open and self._failure is None:
+                self._failure = error if error is not None else closed_error(info)
+            now, gone = time.monotonic(), closed_error(info)
+            notices: tuple[Notice, ...] = (*self.state.lose(gone, now)[2], Interrupted(gone))
+            for sink in self._sinks:
+                sink(None, notices, now)
+            self.info = info
+            self._opening.phase = ENDED
+            self.changed.notify_all()
+        self.counters.unsent(left)
+        if was_open:
+            self.inbox.put(info, notices, 0, now)
+        self.inbox.end()
+        _log.debug("%s", info)
+
+
+__all__ = ["DIALLING", "ENDED", "OPEN", "Connection", "Sink"]

@@ -1,0 +1,480 @@
+"""The session as its events tell it: folded on the network thread before any user code sees the event.
+
+Pure: no socket, no thread, no clock that is not handed in. Whoever calls holds the connection's lock.
+
+    fold(event, now)  -> notices    what the event means: a response is over, a function is to be called, …
+    tick(now)         -> notices    what time means: a cancelled response whose end never came is over
+    releasable()                    the next ``response.create`` that may go out now: one response at a time
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping
+
+import attrs
+
+from .. import events as ev
+from ..errors import APIError, RealtimeError, ServiceBusyError, classify
+from ..responses import FunctionCall, InputTranscript, Response
+from .commands import Command, Commands
+from .recovery import Lost, Reconnecting
+
+_IN_DOUBT = 15.0  # s until a response.create that nobody answered no longer holds back the next one
+
+
+@attrs.frozen
+class Done:
+    """A response is over."""
+
+    response: Response
+
+
+@attrs.frozen
+class Call:
+    """A function is to be called."""
+
+    call: FunctionCall
+
+
+@attrs.frozen
+class Failure:
+    """The service reported an error."""
+
+    error: APIError
+
+
+@attrs.frozen
+class Opened:
+    """The session is ready, its configuration applied."""
+
+    event: ev.SessionCreated
+
+
+@attrs.frozen
+class Interrupted:
+    """The connection was lost: what was under way will get no answer. For turns, not for callbacks."""
+
+    error: RealtimeError
+
+
+@attrs.frozen
+class Retrying:
+    """A new connection is about to be tried."""
+
+    about: Reconnecting
+
+
+@attrs.frozen
+class Reopened:
+    """The session goes on over a new connection."""
+
+    lost: Lost
+
+
+Notice = Done | Call | Failure | InputTranscript | Opened | Interrupted | Retrying | Reopened
+
+
+@attrs.define
+class Create:
+    """A ``response.create`` that waits for its turn or for its ``response.created``."""
+
+    command: Command
+    event: ev.ResponseCreate
+    follows_tools: bool = False  # dropped when the service answers the tool outputs by itself
+    sent_at: float | None = None
+    response: Response | None = None
+
+
+@attrs.define
+class _Round:
+    """The function calls of one response and how far their answers are."""
+
+    open: set[str]
+    unacknowledged: set[str] = attrs.field(factory=set)
+    accepted: int = 0
+
+
+class SessionState:
+    """Everything known about one opened session.
+
+    Args:
+        audio_rate: Hz of the model's speech until the service says otherwise.
+        cancel_grace: Seconds to wait for the end of a response after it was cancelled.
+        answer: Sends a function's output; given to every `FunctionCall`.
+    """
+
+    def __init__(
+        self, audio_rate: int, cancel_grace: float, answer: Callable[[FunctionCall, str], str] | None = None
+    ) -> None:
+        self.session: ev.SessionObject | None = None
+        self.created: ev.SessionCreated | None = None
+        self.commands = Commands()
+        self.speaking = False
+        self.audio_rate = audio_rate
+        self.last_error: APIError | None = None
+        self.finished = False
+        self.active: dict[str, Response] = {}
+        self.waiting: deque[Create] = deque()  # not sent yet
+        self.in_flight: deque[Create] = deque()  # sent, no response.created yet
+        self.follow_ups_wanted = 0  # rounds of tool outputs that now want one response.create each
+        self._rounds: list[_Round] = []
+        self._cancel_grace = cancel_grace
+        self._cancel_due: dict[str, float] = {}
+        self._answer = answer
+
+    # ---- questions --------------------------------------------------------------------------------------------
+
+    @property
+    def responding(self) -> bool:
+        """Whether a response runs, or one was asked for and not refused yet."""
+        return bool(self.active or self.in_flight)
+
+    def releasable(self) -> Create | None:
+        """Return the next ``response.create`` if it may go out now, and count it as sent."""
+        if not self.waiting or self.responding or self.speaking:
+            return None
+        return self.waiting.popleft()
+
+    def create_command(self, event_id: str) -> Command | None:
+        """Return the command of a ``response.create`` that waits or is under way."""
+        creates = (*self.waiting, *self.in_flight)
+        return next((create.command for create in creates if create.command.event_id == event_id), None)
+
+    # ---- what the client does ---------------------------------------------------------------------------------
+
+    def add_create(self, create: Create) -> None:
+        """Queue a ``response.create``."""
+        self.waiting.append(create)
+
+    def sent_create(self, create: Create, now: float) -> None:
+        """Note that a ``response.create`` is on its way."""
+        create.sent_at = now
+        self.in_flight.append(create)
+
+    def cancelling(self, now: float) -> list[Response]:
+        """Note that ``response.cancel`` was sent; returns the responses it is about."""
+        for response_id in self.active:
+            self._cancel_due.setdefault(response_id, now + self._cancel_grace)
+        return list(self.active.values())
+
+    def answering(self, call_id: str) -> None:
+        """Note that a function's output was sent."""
+        for round_ in self._rounds:
+            if call_id in round_.open:
+                round_.open.discard(call_id)
+                round_.unacknowledged.add(call_id)
+
+    def _settle_call(self, call_id: str, *, accepted: bool) -> None:
+        for round_ in list(self._rounds):
+            if call_id in round_.unacknowledged:
+                round_.unacknowledged.discard(call_id)
+                round_.accepted += accepted
+                if not round_.open and not round_.unacknowledged:
+                    self._rounds.remove(round_)
+                    self.follow_ups_wanted += bool(round_.accepted)
+
+    def lose(self, error: RealtimeError, now: float) -> tuple[list[Response], list[str], list[Notice]]:
+        """Let everything under way end, because the connection is gone.
+
+        Returns:
+            The responses that were cut off, the types of the client events nobody will answer, and the notices.
+        """
+        notices: list[Notice] = []
+        cut = list(self.active.values())
+        for response in cut:
+            self._finish(response.id, "cancelled", now, None, notices)
+        unanswered = self.commands.fail_all(error)
+        for create in [*self.waiting, *self.in_flight]:
+            if not create.command.settled:
+                create.command.fail(error)
+                unanswered.append(create.command.type)
+        self.waiting.clear()
+        self.in_flight.clear()
+        self._rounds.clear()
+        self._cancel_due.clear()
+        self.follow_ups_wanted = 0
+        self.speaking = False
+        return cut, list(dict.fromkeys(unanswered)), notices
+
+    # ---- what the service does --------------------------------------------------------------------------------
+
+    def fold(self, event: ev.ServerEvent, now: float) -> list[Notice]:
+        """Take one event in; returns what it means, in order."""
+        handler = _HANDLERS.get(type(event))
+        notices: list[Notice] = []
+        if handler is not None:
+            handler(self, event, now, notices)
+        return notices
+
+    def tick(self, now: float) -> list[Notice]:
+        """Let time do its work."""
+        notices: list[Notice] = []
+        for response_id, due in list(self._cancel_due.items()):
+            if now >= due:
+                self._finish(response_id, "cancelled", now, None, notices)
+        while self.in_flight and now >= (self.in_flight[0].sent_at or now) + _IN_DOUBT:
+            lost = self.in_flight.popleft()
+            lost.command.fail(
+                ServiceBusyError(f"the service did not start the response asked for within {_IN_DOUBT:g} s")
+            )
+        return notices
+
+    def next_due(self) -> float | None:
+        """When `tick` has something to do, in monotonic seconds; None if never."""
+        times = list(self._cancel_due.values())
+        times += [(create.sent_at or 0.0) + _IN_DOUBT for create in self.in_flight]
+        return min(times, default=None)
+
+    def _response(self, response_id: str | None) -> Response | None:
+        return self.active.get(response_id) if response_id else None
+
+    def _finish(
+        self, response_id: str, status: str, now: float, final: ev.ResponseObject | None, notices: list[Notice]
+    ) -> None:
+        response = self.active.pop(response_id, None)
+        self._cancel_due.pop(response_id, None)
+        if response is None:
+            return
+        response._finish(status, now, final)
+        self.commands.forget("response.cancel")
+        if status == "completed":
+            calls = [item for item in response.output if item.type == "function_call" and item.call_id]
+            response.function_calls = tuple(
+                FunctionCall(
+                    name=item.name or "",
+                    call_id=item.call_id or "",
+                    arguments_json=item.arguments or "",
+                    response_id=response_id,
+                    answer=self._answer,
+                )
+                for item in calls
+            )
+            if calls:
+                self._rounds.append(_Round(open={call.call_id for call in response.function_calls}))
+            notices.extend(Call(call) for call in response.function_calls)
+        notices.append(Done(response))
+
+    # ---- one handler per event that changes something ------------------------------------------------------------
+
+    def _on_created(self, event: ev.SessionCreated, _now: float, _notices: list[Notice]) -> None:
+        self.created = event
+        self._take_session(event.session)
+
+    def _on_updated(self, event: ev.SessionUpdated, _now: float, _notices: list[Notice]) -> None:
+        self._take_session(event.session)
+        self.commands.succeed("session.update", event)
+
+    def _take_session(self, session: ev.SessionObject | None) -> None:
+        if session is not None:
+            self.session = session
+            self.audio_rate = _output_rate(session) or self.audio_rate
+            if session.turn_detection is None:  # manual mode: nobody will say that speech stopped
+                self.speaking = False
+
+    def _on_finished(self, _event: ev.SessionFinished, _now: float, _notices: list[Notice]) -> None:
+        self.finished = True
+
+    def _on_speech_started(self, _event: ev.ServerEvent, _now: float, _notices: list[Notice]) -> None:
+        self.speaking = True
+
+    def _on_speech_stopped(self, _event: ev.ServerEvent, _now: float, _notices: list[Notice]) -> None:
+        self.speaking = False
+
+    def _on_committed(self, event: ev.InputAudioBufferCommitted, _now: float, _notices: list[Notice]) -> None:
+        self.speaking = False
+        self.commands.succeed("input_audio_buffer.commit", event)
+        self.commands.forget("input_image_buffer.append")
+
+    def _on_cleared(self, event: ev.InputAudioBufferCleared, _now: float, _notices: list[Notice]) -> None:
+        self.speaking = False
+        self.commands.succeed("input_audio_buffer.clear", event)
+
+    def _on_item(self, event: ev.ConversationItemCreated, _now: float, _notices: list[Notice]) -> None:
+        item = event.item
+        if item is None:
+            return
+        key = item.call_id if item.type == "function_call_output" else item.approval_request_id
+        spoken = any(part.type == "input_audio" for part in item.content)
+        if key or (item.type == "message" and item.role == "user" and not spoken):
+            self.commands.succeed("conversation.item.create", event, key=key)
+        if item.type == "function_call_output" and item.call_id:
+            self._settle_call(item.call_id, accepted=True)
+
+    def _on_transcript(self, event: ev.ServerEvent, _now: float, notices: list[Notice]) -> None:
+        final = isinstance(event, ev.ConversationItemInputAudioTranscriptionCompleted)
+        text = event.transcript if final else event.preview  # type: ignore[attr-defined]
+        notices.append(
+            InputTranscript(
+                text=text or "",
+                final=final,
+                item_id=event.item_id,  # type: ignore[attr-defined]
+                language=event.language,  # type: ignore[attr-defined]
+                emotion=event.emotion,  # type: ignore[attr-defined]
+                event=event,
+            )
+        )
+
+    def _on_response_created(self, event: ev.ResponseCreated, now: float, notices: list[Notice]) -> None:
+        wire = event.response
+        response_id = (wire.id if wire is not None else None) or f"unnamed-{now}"
+        for other in list(self.active):  # barge-in without an end, or a turn that the service split: superseded
+            if other != response_id:
+                self._finish(other, "cancelled", now, None, notices)
+        response = self.active[response_id] = Response(response_id, now, self.audio_rate)
+        if wire is not None:
+            response.conversation_id = wire.conversation_id
+        if self.in_flight:
+            create = self.in_flight.popleft()
+            create.response = response
+            create.command.succeed(event)
+            self.commands.forget("response.create")  # the repeat of a request that was only slow
+        else:  # the service began by itself and so consumes the tool outputs that were waiting for our create
+            for create in [create for create in self.waiting if create.follows_tools]:
+                self.waiting.remove(create)
+                create.response = response
+                create.command.succeed(event)
+            self._rounds = [round_ for round_ in self._rounds if round_.open]
+            self.follow_ups_wanted = 0
+
+    def _on_response_done(self, event: ev.ResponseDone, now: float, notices: list[Notice]) -> None:
+        wire = event.response
+        if wire is None or not wire.id:  # it names nobody: then it means the only one there is
+            for response_id in list(self.active):
+                self._finish(response_id, (wire and wire.status) or "completed", now, wire, notices)
+            return
+        if wire.id in self.active:
+            self._finish(wire.id, wire.status or "completed", now, wire, notices)
+
+    def _on_response_cancelled(self, event: ev.ResponseCancelled, now: float, notices: list[Notice]) -> None:
+        wire = event.response
+        named = [wire.id] if wire is not None and wire.id in self.active else list(self.active)
+        for response_id in named:
+            self._finish(response_id or "", "cancelled", now, wire, notices)
+
+    def _on_text_delta(self, event: ev.ResponseTextDelta, now: float, _notices: list[Notice]) -> None:
+        response = self._response(event.response_id)
+        if response is not None:
+            response._add_text(event.item_id, event.content_index, event.delta or "", now)
+
+    def _on_text_done(self, event: ev.ResponseTextDone, now: float, _notices: list[Notice]) -> None:
+        response = self._response(event.response_id)
+        if response is not None:
+            response._set_text(event.item_id, event.content_index, event.text or "", now)
+
+    def _on_speech_text_done(self, event: ev.ResponseAudioTranscriptDone, now: float, _notices: list[Notice]) -> None:
+        response = self._response(event.response_id)
+        if response is not None:
+            response._set_text(event.item_id, event.content_index, event.transcript or "", now)
+
+    def _on_audio_delta(self, event: ev.ResponseAudioDelta, now: float, _notices: list[Notice]) -> None:
+        response = self._response(event.response_id)
+        if response is not None:
+            response._add_audio(event, now)
+
+    def _on_output_item_done(self, event: ev.ResponseOutputItemDone, _now: float, _notices: list[Notice]) -> None:
+        response = self._response(event.response_id)
+        if response is None:
+            return
+        if response.id in self._cancel_due:
+            response.stopped = True  # on some models the last thing one hears of a cancelled response
+        if event.item is not None:
+            response._add_item(event.item)
+
+    def _on_malformed(self, event: ev.MalformedEvent, now: float, notices: list[Notice]) -> None:
+        # A field of the wrong kind must neither hide an error nor keep a session from opening.
+        if event.type == ev.Error.type:
+            self._on_error(
+                ev.Error(event_id=event.event_id, error=_lenient_detail(event.raw), raw=event.raw), now, notices
+            )
+        elif event.type == ev.SessionUpdated.type:
+            self.commands.succeed("session.update", event)
+
+    def _on_error(self, event: ev.Error, now: float, notices: list[Notice]) -> None:
+        error = api_error(event)
+        self.last_error = error
+        if "not accepted by semantic turn detection" in error.message:
+            self.speaking = False
+        command = self.commands.blame(error)
+        if command is not None:
+            if command.benign and command.type != "response.cancel":
+                return
+            if command.type == "response.create":
+                self.in_flight = deque(create for create in self.in_flight if create.command is not command)
+            elif command.type == "conversation.item.create" and command.key:
+                self._settle_call(command.key, accepted=False)
+            elif command.type == "response.cancel":
+                # Nothing runs, says the service, so nothing does. Whoever called cancel_response() gets False.
+                for response_id in list(self._cancel_due):
+                    self._finish(response_id, "cancelled", now, None, notices)
+                return
+        if isinstance(error, ServiceBusyError):  # the running response is lost; its end may never come
+            for response_id in self.active:
+                self._cancel_due.setdefault(response_id, now + self._cancel_grace)
+        notices.append(Failure(error))
+
+
+def _output_rate(session: ev.SessionObject) -> int | None:
+    output = session.audio.output if session.audio is not None else None
+    return output.format.sample_rate if output is not None and output.format is not None else None
+
+
+def _lenient_detail(raw: Mapping[str, object]) -> ev.ErrorDetail:
+    detail = raw.get("error")
+    if not isinstance(detail, Mapping):
+        return ev.ErrorDetail(message=str(detail) if detail is not None else None)
+
+    def text(name: str) -> str | None:
+        return str(detail[name]) if detail.get(name) else None
+
+    return ev.ErrorDetail(
+        type=text("type"),
+        code=text("code"),
+        message=text("message"),
+        param=text("param"),
+        event_id=text("event_id"),
+        raw=detail,
+    )
+
+
+def api_error(event: ev.Error) -> APIError:
+    """Return the exception that an ``error`` event stands for."""
+    detail = event.error or ev.ErrorDetail()
+    kind = classify(detail.code, detail.type, detail.message, status=detail.status)
+    if kind is APIError and detail.type == "server_error":
+        kind = ServiceBusyError
+    return kind(
+        detail.message or "the service reported an error without a text",
+        status=detail.status,
+        code=detail.code,
+        error_type=detail.type,
+        param=detail.param,
+        client_event_id=detail.event_id,
+        event=event,
+    )
+
+
+_HANDLERS: dict[type[ev.ServerEvent], Callable[..., None]] = {
+    ev.SessionCreated: SessionState._on_created,
+    ev.SessionUpdated: SessionState._on_updated,
+    ev.SessionFinished: SessionState._on_finished,
+    ev.InputAudioBufferSpeechStarted: SessionState._on_speech_started,
+    ev.InputAudioBufferSpeechStopped: SessionState._on_speech_stopped,
+    ev.InputAudioBufferCommitted: SessionState._on_committed,
+    ev.InputAudioBufferCleared: SessionState._on_cleared,
+    ev.ConversationItemCreated: SessionState._on_item,
+    ev.ConversationItemInputAudioTranscriptionDelta: SessionState._on_transcript,
+    ev.ConversationItemInputAudioTranscriptionText: SessionState._on_transcript,
+    ev.ConversationItemInputAudioTranscriptionCompleted: SessionState._on_transcript,
+    ev.ResponseCreated: SessionState._on_response_created,
+    ev.ResponseDone: SessionState._on_response_done,
+    ev.ResponseCancelled: SessionState._on_response_cancelled,
+    ev.ResponseTextDelta: SessionState._on_text_delta,
+    ev.ResponseAudioTranscriptDelta: SessionState._on_text_delta,
+    ev.ResponseTextDone: SessionState._on_text_done,
+    ev.ResponseAudioTranscriptDone: SessionState._on_speech_text_done,
+    ev.ResponseAudioDelta: SessionState._on_audio_delta,
+    ev.ResponseOutputItemDone: SessionState._on_output_item_done,
+    ev.Error: SessionState._on_error,
+    ev.MalformedEvent: SessionState._on_malformed,
+}
