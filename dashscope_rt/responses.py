@@ -179,6 +179,11 @@ class Response:
         return b"".join(read_wav(part).pcm if is_wav(part) else part for part in (delta.audio for delta in self._audio))
 
     @property
+    def audio_bytes(self) -> int:
+        """How many bytes `audio` has, counted without decoding it."""
+        return sum(len(text) * 3 // 4 - text[-2:].count("=") for text in (delta.delta or "" for delta in self._audio))
+
+    @property
     def error(self) -> APIError | None:
         """Why it failed, as an exception one can raise; None if the service gave no reason."""
         detail = self._error
@@ -225,7 +230,7 @@ class Response:
         self.stopped = True
         if final is not None:
             self.usage = final.usage
-            self.conversation_id = final.conversation_id
+            self.conversation_id = final.conversation_id or self.conversation_id
             self.status_details = final.status_details
             details = final.status_details
             self._error = final.error or (details.error if details is not None else None)

@@ -9,7 +9,7 @@ import contextlib
 import os
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import attrs
 
@@ -18,8 +18,23 @@ from ._session.connection import Connection
 from ._session.display import as_html, as_text
 from ._session.state import Done, Failure, Interrupted, Notice
 from .audio.wav import write_wav
-from .errors import APIError, ConnectionClosed, DeadlineExceeded, RealtimeError, ServiceBusyError, WaitInCallbackError
+from .errors import (
+    APIError,
+    AuthenticationError,
+    ConnectionClosed,
+    DeadlineExceeded,
+    PermissionDeniedError,
+    QuotaExceededError,
+    RateLimitError,
+    RealtimeError,
+    ServiceBusyError,
+    WaitInCallbackError,
+)
 from .responses import FunctionCall, InputTranscript, Response
+
+_E = TypeVar("_E", bound=Exception)
+# Errors after which no answer comes, whatever they are about.
+_HOPELESS = (ServiceBusyError, QuotaExceededError, RateLimitError, AuthenticationError, PermissionDeniedError)
 
 __all__ = ["Piece", "Timing", "Turn"]
 
@@ -95,8 +110,10 @@ class Turn:
         self._transcribed_at: float | None = None
         self._fed = False
         self._over = False
-        self._error: RealtimeError | None = None
+        self._error: Exception | None = None
         self._before = frozenset(connection.state.active)
+        self._sent_ids: set[str] = set()  # of what nobody waits for, such as pictures
+        self._refused_outputs: set[str] = set()
         self.responses: list[Response] = []
         self.timing = Timing()
 
@@ -197,7 +214,7 @@ class Turn:
         return self.text
 
     def __repr__(self) -> str:
-        audio_bytes = len(self.audio) if self._over else 0
+        audio_bytes = sum(response.audio_bytes for response in self._kept())
         return (
             f"Turn(status={self.status!r}, text=<{len(self.text)} chars>, audio=<{audio_bytes} bytes at"
             f" {self.audio_rate} Hz>, responses={len(self.responses)}, function_calls={len(self.function_calls)})"
@@ -238,7 +255,7 @@ class Turn:
                 )
             )
 
-    def _attach(self, error: RealtimeError) -> RealtimeError:
+    def _attach(self, error: _E) -> _E:
         error.turn = self  # type: ignore[attr-defined]
         return error
 
@@ -307,11 +324,25 @@ class Turn:
         elif isinstance(notice, Interrupted):
             self._end(now, notice.error)
         elif isinstance(notice, Failure):
-            rejected = self._vad and "semantic turn detection" in notice.error.message
-            if rejected or isinstance(notice.error, ServiceBusyError):
+            if self._concerns_us(notice):
                 self._end(now, notice.error)
         elif isinstance(notice, Done) and notice.response in self.responses and notice.response.status == "failed":
             self._end(now, notice.response.error or APIError("the response failed, and the service does not say why"))
+
+    def _concerns_us(self, failure: Failure) -> bool:
+        """Whether an error leaves nothing to wait for."""
+        error, command = failure.error, failure.command
+        if isinstance(error, _HOPELESS) or (self._vad and "semantic turn detection" in error.message):
+            return True
+        if command is None:
+            return False
+        if command.type == "conversation.item.create" and command.key is not None:
+            calls = {call.call_id for call in self.responses[-1].function_calls} if self.responses else set()
+            if command.key in calls:
+                self._refused_outputs.add(command.key)
+            return bool(calls) and calls <= self._refused_outputs
+        follow_up = command.type == "response.create" and bool(self.responses) and bool(self.function_calls)
+        return command.event_id in self._sent_ids or follow_up
 
     def _check_over(self, now: float) -> None:
         if self._over or not self._fed or not self.responses:
@@ -325,7 +356,7 @@ class Turn:
             return
         self._end(now, None)
 
-    def _end(self, now: float, error: RealtimeError | None) -> None:
+    def _end(self, now: float, error: Exception | None) -> None:
         # Also called by the feeding thread, under `changed`.
         if not self._over:
             self._error = error
@@ -356,7 +387,7 @@ class Turn:
         with contextlib.suppress(RealtimeError):
             self._connection.cancel(0.0)
 
-    def _fail(self, error: RealtimeError) -> None:
+    def _fail(self, error: Exception) -> None:
         with self._connection.changed:
             self._end(time.monotonic(), error)
             self._connection.changed.notify_all()

@@ -140,7 +140,9 @@ def test_ctrl_c_ends_every_blocking_call(emulator: Emulator, call: str) -> None:
             changed = session._connection.changed
             wait = changed.wait
             def interrupted_wait(timeout=None):
-                changed.wait = wait  # only the first wait is interrupted, while it waits
+                if threading.current_thread() is not threading.main_thread():
+                    return wait(timeout)
+                changed.wait = wait  # only the main thread's first wait is interrupted, while it waits
                 threading.Thread(target=os.kill, args=(os.getpid(), signal.SIGINT)).start()
                 return wait(timeout)
             changed.wait = interrupted_wait

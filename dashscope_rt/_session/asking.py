@@ -17,7 +17,7 @@ import attrs
 from .. import events as ev
 from ..audio.pcm import chunks, silence
 from ..audio.wav import Wav, is_wav, read_wav
-from ..errors import ConnectionClosed, DeadlineExceeded, RealtimeError, UnsupportedByModel, WaitInCallbackError
+from ..errors import DeadlineExceeded, RealtimeError, UnsupportedByModel, WaitInCallbackError
 from ..images import Image, read_jpeg
 from ..turns import Turn
 from .connection import Connection
@@ -60,11 +60,17 @@ class TurnTaking:
         deadline = time.monotonic() + timeout
         turn = Turn(connection, timeout=timeout, vad=session.uses_vad, tools_answer=tools_answer)
         self._claim(turn, connection, deadline)
-        connection.add_sink(turn._fold)
-        if background:
-            threading.Thread(target=self._feed, args=(turn, question), name=_THREAD, daemon=True).start()
-        else:
-            self._feed(turn, question)
+        try:
+            connection.add_sink(turn._fold)
+            if background:
+                threading.Thread(target=self._feed, args=(turn, question), name=_THREAD, daemon=True).start()
+            else:
+                self._feed(turn, question)
+        except RealtimeError:
+            raise
+        except BaseException:  # Ctrl-C: nobody gets to hold this turn
+            turn._abandon()
+            raise
         return turn
 
     def _claim(self, turn: Turn, connection: Connection, deadline: float) -> None:
@@ -84,10 +90,16 @@ class TurnTaking:
                 self._current = turn
             return not running
 
-        try:
-            connection.wait_until(free, deadline, "the end of the turn before")
-        except DeadlineExceeded:
-            raise DeadlineExceeded("another turn of this session was still running when time was up") from None
+        while True:
+            current = self._current
+            # A turn that nobody reads any more is over at its own deadline, and no event says so.
+            until = deadline if current is None else min(deadline, current._deadline)
+            try:
+                connection.wait_until(free, until, "the end of the turn before")
+                return
+            except DeadlineExceeded:
+                if time.monotonic() >= deadline:
+                    raise DeadlineExceeded("another turn of this session was still running when time was up") from None
 
     def _checked(self, audio: Any, text: str | None, images: tuple[Image, ...]) -> _Question:
         session, model = self._session, self._session.model
@@ -123,12 +135,10 @@ class TurnTaking:
     def _feed(self, turn: Turn, question: _Question) -> None:
         try:
             self._send(turn, question)
-        except RealtimeError as error:
+        except _TurnIsOver:
+            pass
+        except Exception as error:  # noqa: BLE001 — whoever waits for the turn, on whatever thread, gets it
             turn._fail(error)
-        except BaseException as error:
-            turn._fail(ConnectionClosed(f"the question was not sent whole: {type(error).__name__}: {error}"))
-            if threading.current_thread().name != _THREAD:  # there it would only print; the turn has it
-                raise
 
     def _send(self, turn: Turn, question: _Question) -> None:
         session, connection = self._session, turn._connection
@@ -136,16 +146,17 @@ class TurnTaking:
         if by_vad and question.text is not None:
             self._say(turn, question.text)  # before the speech: the service answers by itself when that ends
         self._append(turn, question)
+        create: Create | None = None
         if by_vad:
             turn._mark_sent()
             self._until_committed(turn)
-            create = (
-                connection.create(ev.ResponseCreate(event_id=connection.next_id())) if self._must_create() else None
-            )
+            if self._must_create():
+                create = connection.create(ev.ResponseCreate(event_id=connection.next_id()))
         else:
             if question.audio is not None or question.images:
                 self._acknowledged(turn, session.commit())
             instructions = self._say(turn, question.text) if question.text is not None else None
+            _check(turn)
             turn._mark_sent()
             create = self._create(turn, instructions)
         if create is not None:
@@ -155,17 +166,17 @@ class TurnTaking:
     def _append(self, turn: Turn, question: _Question) -> None:
         session = self._session
         images = list(question.images)
+        pieces: Iterable[bytes] = question.audio if question.audio is not None else ()
         if question.audio is None:
-            for image in images:
-                session.append_audio(silence(_LEAD_MS, session.input_rate))
-                session.append_image(image)
-            return
-        for piece in question.audio:
-            if turn.done:  # it failed, or nobody waits for it any more
-                return
+            pieces = [silence(_LEAD_MS, session.input_rate)] * len(images)
+        for piece in pieces:
+            _check(turn)
             session.append_audio(piece)
-            while images:  # audio first: the service wants it
-                session.append_image(images.pop(0))
+            # Audio first: the service wants it. Without speech, each picture gets a second of silence of its own.
+            for image in images[:1] if question.audio is None else images:
+                turn._sent_ids.add(session.append_image(image))
+            images = images[1:] if question.audio is None else []
+        _check(turn)
 
     def _say(self, turn: Turn, text: str) -> str | None:
         """Give the text as an item, where the model takes them; else return it, to become instructions."""
@@ -247,6 +258,17 @@ class TurnTaking:
                 raise create.command.error
             if create.command.settled or turn._over:
                 return
+
+
+class _TurnIsOver(Exception):
+    """Nobody waits for the turn any more, or it has failed: nothing more of it is sent."""
+
+
+def _check(turn: Turn) -> None:
+    if turn.done:
+        raise _TurnIsOver
+    if time.monotonic() >= turn._deadline:
+        raise DeadlineExceeded("the question's audio had not ended when the turn's time was up")
 
 
 def _fitting(wav: Wav, name: str, rate: int, rates: tuple[int, ...]) -> bytes:

@@ -81,6 +81,7 @@ class Commands:
     def __init__(self) -> None:
         self._open: deque[Command] = deque()
         self._refused: deque[Command] = deque(maxlen=64)  # for whoever asks after the fact
+        self._late: deque[Command] = deque(maxlen=16)  # settled otherwise, but a refusal may still be on its way
 
     @staticmethod
     def expects_answer(event_type: str) -> bool:
@@ -132,6 +133,8 @@ class Commands:
         for command in [command for command in self._open if command.type == event_type]:
             self._open.remove(command)
             command.settled = True
+            if command.benign:
+                self._late.append(command)
 
     def blame(self, error: APIError) -> Command | None:
         """Find the command that an error is about, let it fail, and return it.
@@ -142,12 +145,21 @@ class Commands:
         guilty = self.find(error.client_event_id) if error.client_event_id else None
         if guilty is None and not error.client_event_id:
             kind = _kind_of(error)
-            guilty = next((command for command in self._open if command.type == kind), None)
+            suspects = [command for command in self._open if command.type == kind]
+            named = [command for command in suspects if command.key and command.key in error.message]
+            # A repeat that was not needed is refused where the original is not: it comes first.
+            guilty = next(iter(named or sorted(suspects, key=lambda command: not command.benign)), None)
         if guilty is not None:
             self._open.remove(guilty)
             guilty.fail(error)
             self._refused.append(guilty)
-        return guilty
+            return guilty
+        kind = _kind_of(error)
+        for command in self._late:
+            if command.event_id == error.client_event_id or (not error.client_event_id and command.type == kind):
+                self._late.remove(command)
+                return command
+        return None
 
 
 def _kind_of(error: APIError) -> str:

@@ -42,7 +42,11 @@ def as_text(turn: Turn) -> str:
 def as_html(turn: Turn) -> str:
     """Return a player, the transcript and a small table of times, with everything escaped."""
     parts = ['<div style="max-width:44em;font-family:sans-serif">']
-    audio = turn.audio
+    try:
+        audio = turn.audio
+    except ValueError as error:  # a notebook must show the rest
+        audio = b""
+        parts.append(f"<p><i>{html.escape(str(error))}</i></p>")
     if audio:
         data = base64.b64encode(wav_bytes(audio, turn.audio_rate)).decode()
         parts.append(f'<audio controls style="width:100%" src="data:audio/wav;base64,{data}"></audio>')

@@ -39,9 +39,10 @@ class Call:
 
 @attrs.frozen
 class Failure:
-    """The service reported an error."""
+    """The service reported an error; ``command`` is what it is about, where that is known."""
 
     error: APIError
+    command: Command | None = None
 
 
 @attrs.frozen
@@ -411,7 +412,7 @@ class SessionState:
         if isinstance(error, ServiceBusyError):  # the running response is lost; its end may never come
             for response_id in self.active:
                 self._cancel_due.setdefault(response_id, now + self._cancel_grace)
-        notices.append(Failure(error))
+        notices.append(Failure(error, command))
 
 
 def _output_rate(session: ev.SessionObject) -> int | None:

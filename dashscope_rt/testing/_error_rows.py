@@ -15,8 +15,8 @@ __all__ = ["ERRORS", "FREE_TIER", "ErrorRow"]
 
 # 130 bytes where a close frame may carry 123. Source: handshake failures, free tier exhausted.
 FREE_TIER = (
-    "The free tier of the model has been exhausted. To continue on a paid basis, please disable the free tier only mode in"
-    " the console."
+    "The free tier of the model has been exhausted. To continue on a paid basis, please disable the free tier only mode"
+    " in the console."
 )
 _REQUEST = "invalid_request_error"
 _SERVER = "server_error"

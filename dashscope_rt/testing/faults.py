@@ -7,15 +7,15 @@
 A fault is written ``name=arguments@trigger#connections``; everything but the name may be left out.
 
 * trigger: ``connect``; an event's wire type, ``response.audio.delta:3`` for the third of them, ``response.done:*`` for
-  each; ``sent`` and ``received`` for events of any type; ``200ms`` after the handshake was answered. Whether an event is
-  the server's or the client's follows from its type.
+  each; ``sent`` and ``received`` for events of any type; ``200ms`` after the handshake was answered. Whether an event
+  is the server's or the client's follows from its type.
 * connections: ``#1`` only the first, so that a reconnect succeeds; ``#2-``, ``#2-4``, ``#1,3``. Without it all of them.
 
 At an event of the server, most faults strike when the event has gone out; those that put in a message, or change the
 event, do so before it. At an event of the client they strike before the session sees it.
 
     _fault_grammar   text -> Fault
-    _fault_actions   what each does
+    _fault_action    what a fault can do; done in _fault_opening, _fault_line, _fault_messages, named in _fault_actions
     _error_rows      the service's errors as data
     faults           FaultHooks: one connection's faults, driven by the hooks
 """
@@ -27,7 +27,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ._error_rows import ERRORS
-from ._fault_actions import ACTIONS, Action, Items
+from ._fault_action import Action, Items
+from ._fault_actions import ACTIONS
 from ._fault_grammar import EVERY, Fault, Trigger
 from ._hooks import Ending, Hooks, Raw, Reply
 from ._records import Handshake
@@ -102,7 +103,8 @@ class FaultHooks(Hooks):
             decided = armed.action.reply(connection, handshake, decided)
             if armed.trigger.kind == "time":
                 connection.call_later(
-                    armed.trigger.ms / 1000, lambda armed=armed: self._strike(armed, connection)  # type: ignore[misc]
+                    armed.trigger.ms / 1000,
+                    lambda armed=armed: self._strike(armed, connection),  # type: ignore[misc]
                 )
         return decided
 
@@ -138,7 +140,7 @@ class FaultHooks(Hooks):
 
     def framing(self, connection: Connection, frame: Frame) -> bool:
         """See `Hooks.framing`."""
-        return all([action.frame(connection, frame) for action in self._struck])
+        return all(action.frame(connection, frame) for action in self._struck)
 
     def writing(self, connection: Connection, data: bytes) -> bytes:
         """See `Hooks.writing`."""
