@@ -18,6 +18,9 @@ import attrs
 import cattrs
 from cattrs.gen import make_dict_structure_fn, override
 
+from . import _speed
+from ._codec.quick import learn
+from ._codec.quick import read as read_quick
 from ._codec.spelling import config_from_wire, config_to_wire
 from ._codec.strict import (
     dump,
@@ -214,6 +217,7 @@ def prepare() -> None:
 
     Otherwise they are written when the first event of each type comes, in the middle of the first answer. Any thread.
     """
+    _speed.pick()
     for name in _OF_A_TURN:
         if name not in _KNOWN:
             kind = SERVER_EVENTS[name]
@@ -256,6 +260,10 @@ def decode(data: bytes | str) -> ServerEvent:
     Raises:
         UnicodeDecodeError: The bytes are not UTF-8, for which RFC 6455 wants the connection failed. Nothing else.
     """
+    if type(data) is bytes:
+        quick = read_quick(data)
+        if quick is not None:
+            return quick
     text = data if isinstance(data, str) else str(data, "utf-8")
     try:
         frame = parse(text)
@@ -279,6 +287,8 @@ def decode(data: bytes | str) -> ServerEvent:
     except Exception:  # noqa: BLE001  # a peer's frame must never end the session
         return _malformed(name, frame, _problem(kind, frame))
     object.__setattr__(event, "raw", frame)  # nobody else has seen it yet
+    if type(data) is bytes:
+        learn(data, event)
     return event
 
 
@@ -388,6 +398,6 @@ def encode_audio_append(pcm: bytes | bytearray | memoryview, event_id: str) -> b
     Returns:
         The same bytes as ``encode(InputAudioBufferAppend(audio=pcm, event_id=event_id))``.
     """
-    audio = base64.b64encode(pcm)
+    audio = _speed.base64_text(pcm)
     name = event_id.encode("ascii") if event_id.isascii() and event_id.isidentifier() else dump({"": event_id})[5:-2]
     return b'{"event_id":"%b","type":"input_audio_buffer.append","audio":"%b"}' % (name, audio)

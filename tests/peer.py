@@ -173,6 +173,7 @@ class Peer:
                 sock, _ = self._listener.accept()
             except OSError:
                 return
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             line = Line(sock)
             self.lines.append(line)
             thread = threading.Thread(target=self._run, args=(line,), daemon=True)

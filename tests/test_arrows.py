@@ -24,17 +24,18 @@ PACKAGE = Path(__file__).parent.parent / "dashscope_rt"
 
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
+    "_speed": set(),
     "models": set(),
     "_version": set(),
     "audio": set(),
     "images": set(),
-    "_events": set(),
+    "_events": {"_speed"},
     "events": {"_events"},
     "_config": {"errors", "models"},
     "config": {"_config", "errors", "models"},
-    "_codec": {"_config", "config", "errors", "models"},
-    "codec": {"_codec", "_events", "config", "errors", "events", "models"},
-    "_network": {"errors", "models"},
+    "_codec": {"_config", "_speed", "config", "errors", "events", "models"},
+    "codec": {"_codec", "_speed", "_events", "config", "errors", "events", "models"},
+    "_network": {"_speed", "errors", "models"},
     "responses": {"audio", "errors", "events"},
     "_session": {"_network", "audio", "codec", "config", "errors", "events", "images", "models", "responses", "turns"},
     "turns": {"_session", "audio", "errors", "events", "responses"},
@@ -62,7 +63,9 @@ ASK_FOR_TYPES_ONLY = {("_session", "session")}  # under TYPE_CHECKING
 THIRD_PARTY = {  # who may know which library
     "websocket": {"_network"},
     "cattrs": {"codec"},
-    "websockets": {"testing"},
+    "websockets": {"testing", "_speed"},
+    "pybase64": {"_speed"},
+    "orjson": {"_speed"},
     "python_socks": {"_network"},
     "pytest": {"testing"},
 }

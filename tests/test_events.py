@@ -172,13 +172,11 @@ def test_an_unknown_event_has_a_type_of_its_own() -> None:
 
 
 def test_audio_is_decoded_when_asked_for_and_only_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    from dashscope_rt._events import response as _response_events
+    from dashscope_rt import _speed
 
     calls = []
-    original = _response_events.base64.b64decode
-    monkeypatch.setattr(
-        _response_events.base64, "b64decode", lambda *args, **kw: calls.append(args) or original(*args, **kw)
-    )
+    original = _speed.base64_bytes
+    monkeypatch.setattr(_speed, "base64_bytes", lambda text: calls.append(text) or original(text))
     event = ev.ResponseAudioDelta(delta=base64.b64encode(b"\x01\x02" * 100).decode())
     assert not calls
     first = event.audio

@@ -7,6 +7,8 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
+from .. import _speed
+
 # Text to JSON.
 
 
@@ -27,6 +29,11 @@ _JSON = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite)
 
 def parse(text: str) -> Any:
     """Parse JSON; a ValueError says what is wrong without quoting the text."""
+    if _speed.json_value is not None:
+        try:
+            return _speed.json_value(text)
+        except ValueError:  # the slower reader knows what is wrong, or reads what this one does not (lone surrogates)
+            pass
     try:
         return _JSON.decode(text)
     except json.JSONDecodeError as error:

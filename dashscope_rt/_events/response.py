@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import base64
 from typing import ClassVar
 
 import attrs
 
+from .. import _speed
 from .objects import ContentPart, Item, ResponseObject
 from .wire import Event, ServerEvent, shown_as_bytes, shown_as_chars
 
@@ -14,7 +14,7 @@ from .wire import Event, ServerEvent, shown_as_bytes, shown_as_chars
 def decoded(event: Event, text: str) -> bytes:
     """Decode an event's Base64; a ValueError names the event."""
     try:
-        return base64.b64decode(text, validate=True)
+        return _speed.base64_bytes(text)
     except ValueError as error:
         name = getattr(event, "event_id", None) or "without id"
         raise ValueError(f"the audio of event {name} ({event.type}) is not Base64: {error}") from error

@@ -9,15 +9,17 @@ Not thread-safe; the network thread owns it.
 
 from __future__ import annotations
 
+import os
 import struct
 from typing import NamedTuple
 
-from websocket import ABNF
-
+from .. import _speed
 from ..errors import MessageTooLarge, ProtocolError
 
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
 
+_ROOM = 128 * 1024  # bytes of a reader's buffer; memory is touched, and so used, only as far as one read fills it
+_LONG = struct.Struct("!Q").unpack_from
 _KNOWN = frozenset((CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG))
 _CONTROL_LIMIT = 125  # bytes of payload in a ping or pong, RFC 6455 §5.5
 _CLOSE_LIMIT = 4096  # DashScope's close reasons go over the 125 bytes of the RFC; keep them, but not without end
@@ -38,54 +40,85 @@ class Message(NamedTuple):
 class FrameReader:
     """Cuts a byte stream from a server into messages, wherever the stream itself is cut.
 
+    The socket reads straight into `room`, and `took` parses in place, so that a byte is copied once on its way into a
+    message; what is left of an unfinished frame moves to the front.
+
     Args:
         max_message_bytes: A message that announces more is refused before it is read.
     """
 
     def __init__(self, max_message_bytes: int) -> None:
         self._limit = max_message_bytes
-        self._buffer = bytearray()
+        self._buffer = memoryview(bytearray(_ROOM))
+        self._filled = 0
         self._parts: list[bytes] = []  # fragments of the message under way
         self._parts_size = 0
         self._opcode = CONTINUATION  # of the message under way; CONTINUATION = none
 
-    def feed(self, data: bytes | memoryview, messages: list[Message] | None = None) -> list[Message]:
-        """Take what the socket gave and return every message it completes, in order.
+    def room(self) -> memoryview:
+        """Return where the next bytes of the stream belong; never empty."""
+        return self._buffer[self._filled :]
 
-        Args:
-            data: Bytes as they came.
-            messages: Where to add them; what was complete before an error is in it then too.
+    def took(self, size: int, messages: list[Message]) -> None:
+        """Parse after ``size`` more bytes were put into `room`; adds every message they complete, in order.
 
         Raises:
             ProtocolError: The server broke RFC 6455; nothing after it can be read.
             MessageTooLarge: A message over the limit was announced.
         """
         buffer = self._buffer
-        buffer += data
+        end = self._filled + size
+        start = need = 0
+        try:
+            while end - start >= 2:
+                first, second = buffer[start], buffer[start + 1]
+                size, at = second & 0x7F, start + 2
+                if size == 126:
+                    if end - start < 4:
+                        break
+                    size, at = buffer[start + 2] << 8 | buffer[start + 3], start + 4
+                elif size == 127:
+                    if end - start < 10:
+                        break
+                    size, at = _LONG(buffer, at)[0], start + 10
+                # The common case, a whole text message, needs none of the checks but its size.
+                simple = first == 0x81 and second < 0x80 and not self._opcode and size <= self._limit
+                if not simple:
+                    self._check(first, second, first & 0x0F, size)
+                if end - at < size:
+                    need = at - start + size
+                    break
+                payload = bytes(buffer[at : at + size])
+                start = at + size
+                if simple:
+                    messages.append(Message(TEXT, payload))
+                    continue
+                message = self._complete(first, first & 0x0F, payload)
+                if message is not None:
+                    messages.append(message)
+        finally:
+            self._keep(start, end, need)
+
+    def _keep(self, start: int, end: int, need: int) -> None:
+        left = end - start
+        old = self._buffer
+        if need > len(old) or (left == 0 and len(old) > _ROOM):
+            # A frame larger than the buffer gets one of its own, in steps: its header may announce more than ever comes.
+            self._buffer = memoryview(bytearray(max(_ROOM, min(need, 2 * len(old)))))
+        if left and (start or self._buffer is not old):
+            self._buffer[:left] = bytes(old[start:end]) if self._buffer is old else old[start:end]
+        self._filled = left
+
+    def feed(self, data: bytes | memoryview, messages: list[Message] | None = None) -> list[Message]:
+        """Take bytes that came some other way, as if the socket had put them into `room`; raises what `took` raises."""
         messages = [] if messages is None else messages
-        start, end = 0, len(buffer)
-        while end - start >= 2:
-            first, second = buffer[start], buffer[start + 1]
-            size, at = second & 0x7F, start + 2
-            if size == 126:
-                if end - start < 4:
-                    break
-                size, at = struct.unpack_from("!H", buffer, at)[0], start + 4
-            elif size == 127:
-                if end - start < 10:
-                    break
-                size, at = struct.unpack_from("!Q", buffer, at)[0], start + 10
-            opcode = first & 0x0F
-            self._check(first, second, opcode, size)
-            if end - at < size:
-                break
-            with memoryview(buffer) as view:
-                payload = bytes(view[at : at + size])
-            start = at + size
-            message = self._complete(first, opcode, payload)
-            if message is not None:
-                messages.append(message)
-        del buffer[:start]
+        rest = memoryview(data)
+        while rest:
+            room = self.room()
+            size = min(len(room), len(rest))
+            room[:size] = rest[:size]
+            rest = rest[size:]
+            self.took(size, messages)
         return messages
 
     def _check(self, first: int, second: int, opcode: int, size: int) -> None:
@@ -127,7 +160,20 @@ class FrameReader:
 
 def frame(opcode: int, payload: bytes) -> bytes:
     """Return one masked client frame; the mask is fresh randomness from the system for every frame."""
-    return ABNF.create_frame(payload, opcode).format()
+    size = len(payload)
+    mask = os.urandom(4)
+    if size < 126:
+        head = _SHORT(0x80 | opcode, 0x80 | size, mask)
+    elif size < 65536:
+        head = _MIDDLE(0x80 | opcode, 0xFE, size, mask)
+    else:
+        head = _LARGE(0x80 | opcode, 0xFF, size, mask)
+    return head + _speed.apply_mask(payload, mask)
+
+
+_SHORT = struct.Struct("!BB4s").pack
+_MIDDLE = struct.Struct("!BBH4s").pack
+_LARGE = struct.Struct("!BBQ4s").pack
 
 
 def close_frame(code: int, reason: str = "") -> bytes:

@@ -30,7 +30,7 @@ from ..errors import (
     RealtimeError,
     from_close,
 )
-from .frames import BINARY, CLOSE, PING, PONG, TEXT, close_frame, frame, read_close
+from .frames import BINARY, CLOSE, PING, PONG, TEXT, Message, close_frame, frame, read_close
 from .outbox import Outbox, Outgoing
 from .transport import Dialing, Transport
 
@@ -46,8 +46,8 @@ class Owner(Protocol):
     def connected(self) -> None:
         """The WebSocket is open."""
 
-    def received(self, payload: bytes, *, binary: bool) -> None:
-        """A whole message came. May raise ProtocolError or UnicodeDecodeError to end the session."""
+    def received(self, messages: list[Message]) -> None:
+        """Whole messages came, TEXT or BINARY. May raise RealtimeError or UnicodeDecodeError to end the connection."""
 
     def sent(self, items: list[Outgoing], now: float) -> None:
         """These events were handed to the operating system."""
@@ -341,16 +341,20 @@ class NetworkThread:
         messages, at_end = transport.receive()
         if transport.bytes_received != before:
             self._pong_due = None  # any byte from the peer proves that it lives
-        for opcode, payload in messages:
-            if opcode == TEXT:
-                self._owner.received(payload, binary=False)
+        data: list[Message] = []
+        for message in messages:
+            opcode = message.opcode
+            if opcode <= BINARY:
+                data.append(message)
             elif opcode == PING:
-                self._control.append(frame(PONG, payload))
-            elif opcode == BINARY:
-                self._owner.received(payload, binary=True)
+                self._control.append(frame(PONG, message.payload))
             elif opcode == CLOSE:
-                self._peer_closed(transport, payload)
+                if data:
+                    self._owner.received(data)
+                self._peer_closed(transport, message.payload)
                 return True
+        if data:
+            self._owner.received(data)
         if at_end:
             self._info = self._lost(ConnectionFailed("the server ended the connection without a close frame"))
         return bool(messages)

@@ -256,8 +256,8 @@ class Transport:
         self._sock = sock
         self._reader = reader
         self._leftover = leftover
-        self._view = memoryview(bytearray(_READ_SIZE))
         self.bytes_received = 0
+        self._secure = isinstance(sock, ssl.SSLSocket)
         self._failure: OSError | ProtocolError | None = None  # comes after the messages that were read before it
         self.read_wants_write = False  # TLS may need to write before it can read (key update), and the reverse
         self.write_wants_read = False
@@ -295,7 +295,8 @@ class Transport:
         self.read_wants_write = False
         for _ in range(_READS_AT_ONCE):
             try:
-                size = self._sock.recv_into(self._view)
+                room = self._reader.room()
+                size = self._sock.recv_into(room)
             except (BlockingIOError, ssl.SSLWantReadError):
                 break
             except ssl.SSLWantWriteError:
@@ -306,7 +307,9 @@ class Transport:
             if size == 0:
                 return True
             self.bytes_received += size
-            self._reader.feed(self._view[:size], messages)
+            self._reader.took(size, messages)
+            if size < len(room) and not self._secure:
+                return False  # the system had no more; TLS gives one record at a time
         return False
 
     def more_to_read(self) -> bool:

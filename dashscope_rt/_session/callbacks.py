@@ -14,17 +14,18 @@ from __future__ import annotations
 
 import inspect
 import logging
+import queue
 import sys
 import threading
 import time
 import traceback
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, TypeVar
 
 from .. import events as ev
 from ..errors import CloseInfo
 from ..responses import InputTranscript
+from .sent import Sent
 from .state import Call, Done, Failure, Notice, Opened, Reopened, Retrying
 
 _log = logging.getLogger("dashscope_rt")
@@ -42,6 +43,7 @@ FRIENDLY: Final[Mapping[str, str]] = {
     "on_function_call": "FunctionCall: answer it with .respond(...)",
     "on_done": "Response: an answer is over",
     "on_error": "APIError: the service reported an error; the session may well go on",
+    "on_sent": "Sent: a client event has left",
     "on_reconnecting": "Reconnecting: the connection was lost, a new one is about to be tried",
     "on_reconnected": "Lost: the session goes on over a new connection; what did not survive",
     "on_close": "CloseInfo: the session is over; comes last, once",
@@ -67,6 +69,7 @@ class Registry:
         # Guards replacing a tuple; readers take whatever tuple is there, so user code never runs under the lock.
         self._lock = threading.Lock()
         self._by_key: dict[object, tuple[Callback, ...]] = {}
+        self._by_class: dict[type, tuple[Wanted, ...]] = {}  # of wanted_by; emptied by every change
 
     def add(self, key: str | type, callback: CallbackT) -> CallbackT:
         """Register a callback under a key and return it.
@@ -85,6 +88,7 @@ class Registry:
             )
         with self._lock:
             self._by_key[key] = (*self._by_key.get(key, ()), callback)
+            self._by_class = {}
         return callback
 
     def remove(self, callback: Callback) -> bool:
@@ -95,6 +99,23 @@ class Registry:
                 if callback in callbacks:
                     found = True
                     self._by_key[key] = tuple(other for other in callbacks if other != callback)
+            self._by_class = {}
+        return found
+
+    def wanted_by(self, event: ev.ServerEvent) -> tuple[Wanted, ...]:
+        """Return the callbacks for a wire event, in the order AnyEvent, class, wire type, friendly name."""
+        kind = type(event)
+        found = self._by_class.get(kind)
+        if found is None:
+            by_class = self._by_class  # taken first: a change meanwhile empties another one
+            # A malformed event claims a type whose fields it does not have, so it comes under its class only.
+            names = [] if kind is ev.MalformedEvent else [f"event {event.type}", _BY_CLASS.get(kind, "")]
+            keys: list[str | type] = [ev.AnyEvent, kind, *names]
+            found = tuple(
+                (callback, key if isinstance(key, str) else key.__name__) for key in keys for callback in self.get(key)
+            )
+            if kind is not ev.UnknownEvent:  # whose type differs from one to the next
+                by_class[kind] = found
         return found
 
     def has(self, key: str | type) -> bool:
@@ -122,6 +143,7 @@ def key_of(event: str | type) -> str | type:
     raise TypeError(f"on() takes a wire type such as 'response.done', an event class or AnyEvent, not {event!r}")
 
 
+Wanted = tuple[Callback, str]  # a callback, and what for
 Item = tuple["ev.ServerEvent | CloseInfo | None", "tuple[Notice, ...]", int, float]
 _SLOW = 5.0  # s after which a callback that still runs is named in a warning
 
@@ -129,24 +151,22 @@ _SLOW = 5.0  # s after which a callback that still runs is named in a warning
 class Inbox:
     """Events that came and were not given to callbacks yet: bounded in bytes, first in first out.
 
-    The network thread puts, the reader thread takes. When it is full the network thread leaves the socket alone until
-    half of it is consumed; the peer then waits, and nothing is dropped.
+    The network thread puts, a whole read at a time; the reader thread takes. When it is full the network thread leaves
+    the socket alone until half of it is consumed; the peer then waits, and nothing is dropped.
     """
 
     def __init__(self, max_bytes: int, resume: Callable[[], None]) -> None:
         self._max = max_bytes
         self._resume = resume
-        # Guards the items and the end; notified when either changes.
-        self._changed = threading.Condition(threading.Lock())
-        self._items: deque[Item] = deque()
-        self._bytes = 0
-        self._ended = False
+        self._batches: queue.SimpleQueue[list[Item] | None] = queue.SimpleQueue()
+        self._came = 0  # bytes; written by the network thread only
+        self._gone = 0  # bytes; written by the reader thread only
         self._full = False
 
     @property
     def idle(self) -> bool:
         """Whether nothing waits for the reader thread."""
-        return not self._items
+        return self._batches.empty()
 
     @property
     def full(self) -> bool:
@@ -155,36 +175,31 @@ class Inbox:
 
     def put(self, event: ev.ServerEvent | CloseInfo | None, notices: tuple[Notice, ...], size: int, now: float) -> None:
         """Queue one event with what it means and when it came; never waits."""
-        with self._changed:
-            self._items.append((event, notices, size, now))
-            self._bytes += size
-            if self._bytes > self._max:
-                self._full = True
-            if len(self._items) == 1:
-                self._changed.notify()
+        self.put_all([(event, notices, size, now)])
+
+    def put_all(self, items: list[Item]) -> None:
+        """Queue events together, at least one; never waits."""
+        for item in items:
+            self._came += item[2]
+        if self._came - self._gone > self._max:
+            self._full = True
+            if self._came - self._gone <= self._max // 2:  # consumed just now, by a reader that did not see it full
+                self._full = False
+        self._batches.put(items)
 
     def end(self) -> None:
         """Nothing comes any more; the reader ends when it has consumed what is there."""
-        with self._changed:
-            self._ended = True
-            self._changed.notify()
+        self._batches.put(None)
 
     def __iter__(self) -> Iterator[Item]:
-        while True:
-            with self._changed:
-                while not self._items and not self._ended:
-                    self._changed.wait()  # no timeout: put() and end() both notify
-                if not self._items:
-                    return
-                batch, self._items = self._items, deque()
+        while (batch := self._batches.get()) is not None:
             for item in batch:
                 yield item
-                with self._changed:
-                    self._bytes -= item[2]
-                    resume = self._full and self._bytes <= self._max // 2
-                    self._full = self._full and not resume
-                if resume:
+                self._gone += item[2]
+                if self._full and self._came - self._gone <= self._max // 2:
+                    self._full = False
                     self._resume()
+            del batch, item  # nothing holds the last events while the thread waits for the next
 
 
 class Reader:
@@ -196,8 +211,9 @@ class Reader:
         self.callback_errors = 0
         self.lag = 0.0  # s from the arrival of the last event to its callbacks
         self.lag_max = 0.0
-        self._running: tuple[float, Callback, str] | None = None  # since when which callback runs, for what
-        self._warned: object = None
+        self._running: Wanted | None = None  # which callback runs, for what
+        self._since = 0.0  # and since when
+        self._warned = 0.0
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def start(self) -> None:
@@ -216,15 +232,15 @@ class Reader:
 
     def watch(self, now: float) -> float | None:
         """Warn, once, of a callback that runs too long; the network thread calls it and gets when to look again."""
-        running = self._running
+        running, since = self._running, self._since
         if running is None:
             return None if self._inbox.idle else now + _SLOW
-        if running is self._warned:
+        if since == self._warned:
             return None
-        since, callback, key = running
         if now < since + _SLOW:
             return since + _SLOW
-        self._warned = running
+        self._warned = since
+        callback, key = running
         frame = sys._current_frames().get(self._thread.ident or 0)
         stack = "".join(traceback.format_stack(frame)[-8:]) if frame is not None else "(its stack is not known)\n"
         _log.warning(
@@ -234,25 +250,19 @@ class Reader:
         return None
 
     def _run(self) -> None:
+        wanted_by = self._registry.wanted_by
         for event, notices, _, came in self._inbox:
-            self.lag = time.monotonic() - came
-            self.lag_max = max(self.lag_max, self.lag)
+            self._since = now = time.monotonic()
+            self.lag = lag = now - came
+            if lag > self.lag_max:
+                self.lag_max = lag
             if event is not None and not isinstance(event, CloseInfo):
-                self._event(event)
+                for wanted in wanted_by(event):
+                    self._call(wanted, event)
             for notice in notices:
                 self._notice(notice)
             if isinstance(event, CloseInfo):
                 self._call_all("on_close", event)
-
-    def _event(self, event: ev.ServerEvent) -> None:
-        kind = type(event)
-        self._call_all(ev.AnyEvent, event)
-        self._call_all(kind, event)
-        if kind is not ev.MalformedEvent:  # it claims a type whose fields it does not have
-            self._call_all(f"event {event.type}", event)
-        friendly = _BY_CLASS.get(kind)
-        if friendly is not None:
-            self._call_all(friendly, event)
 
     def _notice(self, notice: Notice) -> None:
         if isinstance(notice, InputTranscript):
@@ -265,26 +275,31 @@ class Reader:
             self._call_all("on_error", notice.error)
         elif isinstance(notice, Opened):
             self._call_all("on_open", notice.event)
+        elif isinstance(notice, Sent):
+            self._call_all("on_sent", notice)
         elif isinstance(notice, Retrying):
             self._call_all("on_reconnecting", notice.about)
         elif isinstance(notice, Reopened):
             self._call_all("on_reconnected", notice.lost)
 
-    def _call_all(self, key: str | type, what: object) -> None:
+    def _call_all(self, key: str, what: object) -> None:
         for callback in self._registry.get(key):
-            self._running = (time.monotonic(), callback, key if isinstance(key, str) else key.__name__)
-            try:
-                callback(what)
-            except BaseException as error:  # noqa: BLE001 — even sys.exit(): it would end this thread, not the process
-                self._complain(error, callback, key, what)
-            finally:
-                self._running = None
+            self._since = time.monotonic()
+            self._call((callback, key), what)
 
-    def _complain(self, error: BaseException, callback: Callback, key: str | type, what: object) -> None:
+    def _call(self, wanted: Wanted, what: object) -> None:
+        self._running = wanted
+        try:
+            wanted[0](what)
+        except BaseException as error:  # noqa: BLE001 — even sys.exit(): it would end this thread, not the process
+            self._complain(error, wanted, what)
+        finally:
+            self._running = None
+
+    def _complain(self, error: BaseException, wanted: Wanted, what: object) -> None:
         self.callback_errors += 1
-        name = _name(callback)
-        about = key if isinstance(key, str) else key.__name__
-        _log.error("the callback %s for %s raised", name, about, exc_info=error)
+        name = _name(wanted[0])
+        _log.error("the callback %s for %s raised", name, wanted[1], exc_info=error)
         for listener in self._registry.get("on_callback_error"):
             try:
                 listener(error, name, what)

@@ -24,6 +24,7 @@ import attrs
 
 from .. import codec
 from .. import events as ev
+from .._network.frames import TEXT, Message
 from .._network.outbox import Outbox, Outgoing
 from .._network.thread import NetworkThread, Redial, closed_error
 from .._network.transport import Dialing, Endpoint
@@ -31,10 +32,11 @@ from ..audio.pcm import duration_ms, silence
 from ..config import Keepalive, Limits, Reconnect, Timeouts
 from ..errors import APIError, BadRequestError, CloseInfo, ConnectionFailed, DeadlineExceeded, RealtimeError
 from . import process as _process
-from .callbacks import Inbox, Reader, Registry
+from .callbacks import Inbox, Item, Reader, Registry
 from .opening import DIALLING, ENDED, OPEN, TOOK_LONG, Opening
 from .recovery import History, Lost, Reconnecting, Recovery, fatal
 from .sending import Sending
+from .sent import Sent
 from .state import Interrupted, Notice, Opened, Reopened, Retrying, SessionState
 from .stats import Counters, Stats
 
@@ -43,6 +45,7 @@ _T = TypeVar("_T")
 _numbers = itertools.count(1)
 _FATAL_GRACE = 5.0  # s that a service gets to close after it announced its end, when nobody reconnects
 _ROTATION_PATIENCE = 240.0  # s that a planned change of connection waits for a turn boundary
+_FOLLOWED = (ev.Error, ev.MalformedEvent, ev.InputAudioBufferCommitted, ev.InputAudioBufferCleared)
 Sink = Callable[["ev.ServerEvent | None", "tuple[Notice, ...]", float], None]  # None: time brought the notices
 
 
@@ -77,6 +80,7 @@ class Connection(Sending):
         super().__init__()
         number = next(_numbers)
         self._endpoint = endpoint
+        self._registry = registry
         self._configuration = configuration
         self._input_rate = audio_rates[0]
         self._takes_text = takes_text
@@ -121,7 +125,8 @@ class Connection(Sending):
 
     def _dial(self) -> Dialing:
         # The caller's thread for the first try, the network thread for the others.
-        return Dialing(self._endpoint(), time.monotonic() + self._timeouts.connect, self._limits.max_message_bytes)
+        self._opening_due = time.monotonic() + self._timeouts.connect
+        return Dialing(self._endpoint(), self._opening_due, self._limits.max_message_bytes)
 
     # ---- opening and closing, any thread ----------------------------------------------------------------------
 
@@ -249,45 +254,70 @@ class Connection(Sending):
         """Leave the socket alone while the callbacks are too far behind."""
         return not self.inbox.full
 
-    def received(self, payload: bytes, *, binary: bool) -> None:
-        """Decode, fold, hand over."""
-        event = codec.decode_binary(payload) if binary else codec.decode(payload)
-        if isinstance(event, ev.MalformedEvent):
-            _log.warning("a message from the service could not be read: %s (%d bytes)", event.problem, len(payload))
+    def received(self, messages: list[Message]) -> None:
+        """Decode, fold, hand over: all that one read gave, together."""
+        events: list[ev.ServerEvent] = []
+        broken: UnicodeDecodeError | None = None
+        sizes: list[int] = []
+        for opcode, payload in messages:
+            try:
+                event = codec.decode(payload) if opcode == TEXT else codec.decode_binary(payload)
+            except UnicodeDecodeError as error:  # what came before it is still good
+                broken = error
+                break
+            if isinstance(event, ev.MalformedEvent):
+                _log.warning("a message from the service could not be read: %s (%d bytes)", event.problem, len(payload))
+            events.append(event)
+            sizes.append(len(payload))
         now = time.monotonic()
+        items: list[Item] = []
         with self.changed:
-            notices = tuple(self.state.fold(event, now))
-            notices += self._advance(event, now) if self._opening.phase != OPEN else self._follow(event, notices)
-            for sink in self._sinks:
-                sink(event, notices, now)
-            self._release_creates(now)
+            for event, size in zip(events, sizes, strict=True):
+                items.append((event, self._fold(event, now), size, now))
             if self._waiting:
                 self.changed.notify_all()
-        self.counters.received(event, len(payload))
-        self.inbox.put(event, notices, len(payload), now)
+        self.counters.received(events, sum(sizes))
+        if items:
+            self.inbox.put_all(items)
+        if broken is not None:
+            raise broken
         if self._fatal is not None and self._recovery is not None:
             raise self._fatal  # reconnect at once: the service would close within seconds
 
-    def _follow(self, event: ev.ServerEvent, notices: tuple[Notice, ...]) -> tuple[Notice, ...]:
+    def _fold(self, event: ev.ServerEvent, now: float) -> tuple[Notice, ...]:
+        # Under `changed`.
+        notices: tuple[Notice, ...] = tuple(self.state.fold(event, now))
+        if self._opening.phase != OPEN:
+            notices += self._advance(event, now)
+        elif self._recovery is not None or type(event) in _FOLLOWED:
+            self._follow(event, notices)
+        for sink in self._sinks:
+            sink(event, notices, now)
+        if self.state.waiting or self.state.follow_ups_wanted:
+            self._release_creates(now)
+        return notices
+
+    def _follow(self, event: ev.ServerEvent, notices: tuple[Notice, ...]) -> None:
         # Under `changed`, while the session is open: what a reconnect will need.
-        if isinstance(event, ev.Error):
-            error = self.state.last_error
+        error = self.state.last_error
+        if event.type == ev.Error.type:
             if error is not None and fatal(error) and self._fatal is None:
                 self._fatal, self._fatal_due = error, time.monotonic() + _FATAL_GRACE
-            return ()
+            return
         if self._recovery is not None:
             self._recovery.good_event()
             self._history.note(event, notices)
         if isinstance(event, (ev.InputAudioBufferCommitted, ev.InputAudioBufferCleared)):
             self.counters.accepted()
-        return ()
 
     def _advance(self, event: ev.ServerEvent, now: float) -> tuple[Notice, ...]:
         # Under `changed`, while the session is being opened.
         opening = self._opening
         for answer in opening.step(event, self.state):
             self._outbox.put_first(Outgoing(codec.encode(answer), answer.type, answer.event_id or ""))
-        if opening.refusal is not None:
+        if opening.refusal is not None and self._lost is not None:
+            self._fatal = opening.refusal  # `received` raises it, and the reconnect policy decides
+        elif opening.refusal is not None:
             self._failure = opening.refusal
             self.network.close(1000, "", now + self._timeouts.close)
         if opening.phase != OPEN:
@@ -319,10 +349,21 @@ class Connection(Sending):
         if _log.isEnabledFor(logging.DEBUG):
             for item in items:
                 _log.debug("sent %s (%d bytes)", item.type, len(item.payload))
+        if self._registry.has("on_sent"):
+            for item in items:
+                notice = Sent(item.type, item.event_id, bytes(item.payload), now)
+                self.inbox.put(None, (notice,), len(item.payload), now)
 
     def tick(self, now: float) -> float | None:
         """Do what time demands; returns when to look again."""
         dues = [self.state.next_due(), self.reader.watch(now), self._tick_silence(now), self._tick_rotation(now)]
+        if self._lost is not None and self._opening.phase != OPEN:
+            if now >= self._opening_due:  # at the first connect the caller waits; here nobody does
+                raise DeadlineExceeded(
+                    f"reconnecting took longer than {self._timeouts.connect:g} s (Timeouts.connect):"
+                    f" {TOOK_LONG[self._opening.phase]} did not come"
+                )
+            dues.append(self._opening_due)
         if self._fatal is not None:
             if now >= self._fatal_due:
                 raise self._fatal

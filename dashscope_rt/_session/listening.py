@@ -14,6 +14,7 @@ from ..errors import APIError, CloseInfo
 from ..responses import FunctionCall, InputTranscript, Response
 from .callbacks import Callback, Registry, key_of
 from .recovery import Lost, Reconnecting
+from .sent import Sent
 
 _C = TypeVar("_C", bound=Callback)
 _Open = TypeVar("_Open", bound=Callable[[ev.SessionCreated], object])
@@ -27,6 +28,7 @@ _Stopped = TypeVar("_Stopped", bound=Callable[[ev.InputAudioBufferSpeechStopped]
 _Call = TypeVar("_Call", bound=Callable[[FunctionCall], object])
 _Done = TypeVar("_Done", bound=Callable[[Response], object])
 _Error = TypeVar("_Error", bound=Callable[[APIError], object])
+_Sent = TypeVar("_Sent", bound=Callable[[Sent], object])
 _Retrying = TypeVar("_Retrying", bound=Callable[[Reconnecting], object])
 _Reopened = TypeVar("_Reopened", bound=Callable[[Lost], object])
 _Close = TypeVar("_Close", bound=Callable[[CloseInfo], object])
@@ -94,6 +96,10 @@ class Listening:
     def on_error(self, callback: _Error) -> _Error:
         """Called with an `APIError` (of its own class) for every ``error`` event; the session may well go on."""
         return self._registry.add("on_error", callback)
+
+    def on_sent(self, callback: _Sent) -> _Sent:
+        """Called with `Sent` for every client event that was handed to the operating system: to record, to count."""
+        return self._registry.add("on_sent", callback)
 
     def on_reconnecting(self, callback: _Retrying) -> _Retrying:
         """Called with `Reconnecting` before every try to replace a lost connection (``reconnect=``)."""

@@ -19,7 +19,9 @@ from ..errors import APIError, RealtimeError, ServiceBusyError, classify
 from ..responses import FunctionCall, InputTranscript, Response
 from .commands import Command, Commands
 from .recovery import Lost, Reconnecting
+from .sent import Sent
 
+_UNNAMED = "unnamed-"  # how the id begins that a response gets whose response.created names none
 _IN_DOUBT = 15.0  # s until a response.create that nobody answered no longer holds back the next one
 
 
@@ -73,7 +75,7 @@ class Reopened:
     lost: Lost
 
 
-Notice = Done | Call | Failure | InputTranscript | Opened | Interrupted | Retrying | Reopened
+Notice = Done | Call | Failure | InputTranscript | Opened | Interrupted | Retrying | Reopened | Sent
 
 
 @attrs.define
@@ -203,9 +205,10 @@ class SessionState:
     def fold(self, event: ev.ServerEvent, now: float) -> list[Notice]:
         """Take one event in; returns what it means, in order."""
         handler = _HANDLERS.get(type(event))
+        if handler is None:
+            return []
         notices: list[Notice] = []
-        if handler is not None:
-            handler(self, event, now, notices)
+        handler(self, event, now, notices)
         return notices
 
     def tick(self, now: float) -> list[Notice]:
@@ -228,7 +231,12 @@ class SessionState:
         return min(times, default=None)
 
     def _response(self, response_id: str | None) -> Response | None:
-        return self.active.get(response_id) if response_id else None
+        found = self.active.get(response_id) if response_id else None
+        if found is None and len(self.active) == 1:
+            (only,) = self.active.values()
+            if only.id.startswith(_UNNAMED):
+                return only
+        return found
 
     def _finish(
         self, response_id: str, status: str, now: float, final: ev.ResponseObject | None, notices: list[Notice]
@@ -318,7 +326,9 @@ class SessionState:
 
     def _on_response_created(self, event: ev.ResponseCreated, now: float, notices: list[Notice]) -> None:
         wire = event.response
-        response_id = (wire.id if wire is not None else None) or f"unnamed-{now}"
+        response_id = (wire.id if wire is not None else None) or f"{_UNNAMED}{now}"
+        if response_id in self.active:  # said twice; it must not answer somebody else's response.create
+            return
         for other in list(self.active):  # barge-in without an end, or a turn that the service split: superseded
             if other != response_id:
                 self._finish(other, "cancelled", now, None, notices)
@@ -344,8 +354,9 @@ class SessionState:
             for response_id in list(self.active):
                 self._finish(response_id, (wire and wire.status) or "completed", now, wire, notices)
             return
-        if wire.id in self.active:
-            self._finish(wire.id, wire.status or "completed", now, wire, notices)
+        response = self._response(wire.id)
+        if response is not None:
+            self._finish(response.id, wire.status or "completed", now, wire, notices)
 
     def _on_response_cancelled(self, event: ev.ResponseCancelled, now: float, notices: list[Notice]) -> None:
         wire = event.response

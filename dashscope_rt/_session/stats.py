@@ -73,14 +73,15 @@ class Counters:
         self.reconnects = 0
         self._unaccepted = 0  # bytes of audio sent since a turn was last accepted
 
-    def received(self, event: ev.ServerEvent, size: int) -> None:
-        """Count one message."""
-        self.events_received += 1
+    def received(self, events: list[ev.ServerEvent], size: int) -> None:
+        """Count messages that came together, and their bytes."""
+        self.events_received += len(events)
         self.bytes_received += size
-        if isinstance(event, ev.UnknownEvent):
-            if isinstance(event, ev.MalformedEvent):
+        for event in events:
+            kind = type(event)
+            if kind is ev.MalformedEvent:
                 self.unreadable += 1
-            else:
+            elif kind is ev.UnknownEvent:
                 self.unknown += 1
 
     def sent(self, items: Iterable[Outgoing]) -> int:

@@ -80,6 +80,26 @@ def mono(pcm: bytes, channels: int) -> bytes:
     )
 
 
+def stereo(left: bytes, right: bytes) -> bytes:
+    """Interleave two mono signals of one rate; the shorter one is followed by silence."""
+    size = max(len(left), len(right)) // BYTES_PER_SAMPLE
+    both = array.array("h", bytes(2 * BYTES_PER_SAMPLE * size))
+    for side, pcm in enumerate((left, right)):
+        values = samples(pcm[: len(pcm) - len(pcm) % BYTES_PER_SAMPLE])
+        both[side : 2 * len(values) : 2] = values
+    return _to_bytes(both)
+
+
+def gain(pcm: bytes | bytearray | memoryview, db: float) -> bytes:
+    """Make PCM louder or quieter by ``db``; what would be too loud is cut at full scale, ``-inf`` gives silence."""
+    if db == -math.inf:
+        return bytes(len(pcm))
+    factor = 10 ** (db / 20)
+    return _to_bytes(
+        array.array("h", (max(-32768, min(32767, round(value * factor))) for value in samples(pcm)))
+    )
+
+
 def level_db(pcm: bytes | bytearray | memoryview) -> float:
     """Return the loudness as dB below full scale (RMS): 0 is the loudest, -inf is silence."""
     values = samples(pcm)

@@ -78,7 +78,7 @@ def read_wav(source: str | os.PathLike[str] | bytes | bytearray | BinaryIO) -> W
         elif kind == b"data":
             if form is None:  # the format follows the data: rare, legal enough to look for
                 form = _later_format(data, body + size + size % 2)
-            channels, rate = _check_format(form, name)
+            channels, rate = check_format(form, name)
             # 0 and 0xFFFFFFFF are what streaming writers leave there: then the rest of the file is the audio.
             end = len(data) if size in (0, 0xFFFFFFFF) or body + size > len(data) else body + size
             pcm = data[body:end]
@@ -96,7 +96,8 @@ def _later_format(data: bytes, at: int) -> bytes:
     return b""
 
 
-def _check_format(form: bytes, name: str) -> tuple[int, int]:
+def check_format(form: bytes, name: str) -> tuple[int, int]:
+    """Return channels and rate of a ``fmt `` chunk; a ValueError says what it is when it is not 16-bit PCM."""
     if len(form) < 16:
         raise ValueError(f"{name} is a WAV file without a format chunk")
     code, channels, rate, _, _, bits = struct.unpack_from("<HHIIHH", form)

@@ -60,6 +60,10 @@ class Reset(Action):
         """See `Action.strike`."""
         connection.reset()
 
+    def frame(self, connection: Connection, frame: Frame) -> bool:
+        """See `Action.frame`."""
+        return False
+
 
 class HalfClose(Action):
     """See ``about``."""

@@ -11,7 +11,7 @@ from ._error_rows import ERRORS
 from ._fault_action import EVENTS, EVERY_EVENT, ONLY_RECEIVED, ONLY_SENT, Action, Items, frame_of, nearest
 from ._fault_grammar import Trigger
 from ._hooks import Raw
-from ._wire import make
+from ._wire import Event, make
 
 if TYPE_CHECKING:
     from ._connection import Connection
@@ -169,9 +169,11 @@ class Reorder(Action):
 
     def replaced(self, connection: Connection, items: Items) -> Items:
         """See `Action.replaced`."""
-        self._held = items[-1:]
+        if len(items) != 1:  # another one has just followed this one
+            return items
+        self._held = items
         connection.call_later(_REORDER_S, lambda: self._release(connection))
-        return items[:-1]
+        return []
 
     def _release(self, connection: Connection) -> None:
         held, self._held = self._held, []
@@ -196,13 +198,17 @@ class Lose(Action):
 class NoDoneAfterCancel(Action):
     """See ``about``."""
 
-    about = "after a response.cancel no response.done comes"
+    about = "after a response.cancel the cancelled response has no response.done"
     default = Trigger("received", "response.cancel")
     triggers = ONLY_RECEIVED
 
     def passing(self, connection: Connection, items: Items) -> Items:
         """See `Action.passing`."""
-        return [item for item in items if not (isinstance(item, dict) and item["type"] == "response.done")]
+        return [item for item in items if not (isinstance(item, dict) and _cancelled(item))]
+
+
+def _cancelled(event: Event) -> bool:
+    return event["type"] == "response.done" and event["response"].get("status") == "cancelled"
 
 
 class ServiceError(Action):

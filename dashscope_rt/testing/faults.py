@@ -131,7 +131,6 @@ class FaultHooks(Hooks):
         for action in struck:
             items = action.passing(connection, items)
         for armed in coming:
-            armed.action.struck = True
             items = armed.action.replaced(connection, items)
         yield from items
         for armed in coming:  # what was yielded is on its way by now

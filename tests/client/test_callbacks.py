@@ -589,6 +589,7 @@ def test_on_close_may_open_the_session_again() -> None:
     def script(line: Line) -> None:
         line.open()
         if len(peer.lines) == 1:
+            line.read_event("input_audio_buffer.commit")
             line.send_frame(8, close_payload(1011))
         line.drain()
 
@@ -600,10 +601,8 @@ def test_on_close_may_open_the_session_again() -> None:
             reopened(session.connect().is_open)
 
         session.on_close(again)
-        try:
-            session.connect()
-        except ConnectionClosed:
-            pytest.fail("the close belongs to on_close once the session was open")
+        session.connect()
+        session.commit()
         assert reopened.get() is True
         session.close()
 

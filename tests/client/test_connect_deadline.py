@@ -8,11 +8,13 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from dashscope_rt import ConnectionClosed, ConnectionFailed, DeadlineExceeded, Timeouts
 from dashscope_rt._network import thread as _network
+from dashscope_rt._session import connection as _connection
 from tests.client.wire import MODEL, Background, Heard, client_for, created
 from tests.peer import SOON, Line, Peer
 
@@ -92,11 +94,25 @@ def test_connect_raises_within_one_deadline(behaviour: object, scheme: str) -> N
         assert len(peer.lines) == 1
 
 
+@pytest.mark.parametrize("first", ["caller", "network thread"])
 @pytest.mark.parametrize(
-    ("behaviour", "names"),
-    [(never_created, "session.created"), (never_updated, "session.updated"), (silent, "upgrade")],
+    ("behaviour", "names"), [(never_created, "session.created"), (never_updated, "session.updated"), (silent, "upgrade")]
 )
-def test_the_message_tells_what_did_not_come(behaviour: object, names: str) -> None:
+def test_the_message_tells_what_did_not_come(
+    behaviour: object, names: str, first: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whichever of the two threads notices first that time is up."""
+    wait, run = _connection.Connection._wait, _network.Dialing.run
+
+    def longer(connection: _connection.Connection, ready: Any, deadline: float) -> bool:
+        return wait(connection, ready, deadline + (0.2 if first == "network thread" else 0))
+
+    def later(dialing: _network.Dialing) -> object:
+        dialing._deadline += 0.2 if first == "caller" else 0
+        return run(dialing)
+
+    monkeypatch.setattr(_connection.Connection, "_wait", longer)
+    monkeypatch.setattr(_network.Dialing, "run", later)
     with Peer(behaviour) as peer:  # type: ignore[arg-type]
         session = client_for(peer.url, timeouts=Timeouts(connect=0.1)).session(MODEL, voice="Tina")
         with pytest.raises(DeadlineExceeded, match=names):

@@ -1,0 +1,77 @@
+"""The few routines whose speed decides, from the standard library or, when the extra ``speed`` is installed, in C.
+
+    apply_mask      XOR of a payload with a frame's mask       websockets' own C routine
+    base64_bytes    Base64 text to bytes, strictly             pybase64
+    base64_text     bytes to Base64 text                       pybase64
+    json_value      JSON text to values                        orjson
+
+They give the same results; only the time differs. `pick` looks for them when the first connection is opened, so that
+importing the package loads nothing of the kind; call the routines through this module, not by a name of your own.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Callable
+from typing import Any
+
+
+def _apply_mask(payload: bytes, mask: bytes) -> bytes:
+    size = len(payload)
+    keys = (mask * (size // 4 + 1))[:size]
+    return (int.from_bytes(payload, "little") ^ int.from_bytes(keys, "little")).to_bytes(size, "little")
+
+
+def _base64_bytes(text: str) -> bytes:
+    made = binascii.a2b_base64(text)
+    # a2b_base64 passes over what is not Base64, and what it passed over is missing from the length.
+    if len(text) % 4 == 0 and len(made) == len(text) // 4 * 3 - (2 if text[-2:] == "==" else text[-1:] == "="):
+        return made
+    return base64.b64decode(text, validate=True)
+
+
+apply_mask: Callable[[bytes, bytes], bytes] = _apply_mask
+base64_bytes: Callable[[str], bytes] = _base64_bytes
+base64_text: Callable[[Any], bytes] = base64.b64encode
+json_value: Callable[[str], Any] | None = None
+
+_picked: tuple[str, ...] | None = None
+
+
+def pick() -> tuple[str, ...]:
+    """Take what is installed, once; returns the names of the packages that are used."""
+    global apply_mask, base64_bytes, base64_text, json_value, _picked  # noqa: PLW0603 — this is what the module is for
+    if _picked is not None:
+        return _picked
+    found = []
+    try:
+        from websockets.speedups import apply_mask as fast_mask
+    except ImportError:
+        pass
+    else:
+        apply_mask = fast_mask
+        found.append("websockets")
+    try:
+        import pybase64
+    except ImportError:
+        pass
+    else:
+        base64_bytes = lambda text: pybase64.b64decode(text, None, True)  # noqa: E731
+        base64_text = pybase64.b64encode
+        found.append("pybase64")
+    try:
+        import orjson
+    except ImportError:
+        pass
+    else:
+        json_value = orjson.loads
+        found.append("orjson")
+    _picked = tuple(found)
+    return _picked
+
+
+def forget() -> None:
+    """Go back to the standard library, for tests and comparisons; the next `pick` finds nothing new."""
+    global apply_mask, base64_bytes, base64_text, json_value, _picked  # noqa: PLW0603
+    apply_mask, base64_bytes, base64_text, json_value, _picked = _apply_mask, _base64_bytes, base64.b64encode, None, ()
