@@ -21,6 +21,7 @@ from ._version import __version__
 if TYPE_CHECKING:
     from . import audio, config, errors, events, models
     from ._session.recovery import Lost, Reconnecting
+    from ._session.sent import Sent
     from ._session.stats import Stats
     from .client import RealtimeClient
     from .config import (
@@ -132,6 +133,7 @@ _HOMES: dict[str, tuple[str, ...]] = {
         "Lost",
         "Reconnecting",
     ),
+    "_session.sent": ("Sent",),
     "_session.stats": ("Stats",),
 }
 _MODULES = ("audio", "config", "errors", "events", "models")
@@ -175,6 +177,7 @@ __all__ = [
     "Reconnecting",
     "Response",
     "SemanticVad",
+    "Sent",
     "ServerVad",
     "ServiceBusyError",
     "SessionConfig",

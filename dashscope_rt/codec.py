@@ -112,6 +112,7 @@ class _Readers:
             self._converter,
             _cattrs_detailed_validation=self._detailed,
             raw=override(omit=True),  # what a frame calls "raw" is not our `raw`
+            _raw=override(omit=True),
         )
 
     def _object_hook(self, annotation: Any) -> Hook:
@@ -286,7 +287,7 @@ def decode(data: bytes | str) -> ServerEvent:
         event: ServerEvent = read(frame, kind)
     except Exception:  # noqa: BLE001  # a peer's frame must never end the session
         return _malformed(name, frame, _problem(kind, frame))
-    object.__setattr__(event, "raw", frame)  # nobody else has seen it yet
+    object.__setattr__(event, "_raw", frame)  # nobody else has seen it yet
     if type(data) is bytes:
         learn(data, event)
     return event

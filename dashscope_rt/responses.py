@@ -7,16 +7,20 @@ from any thread. Nothing here knows a socket or a thread.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import attrs
 
 from . import events as ev
+from .audio.pcm import duration_ms
 from .audio.wav import is_wav, read_wav
 from .errors import APIError, classify
 
-__all__ = ["FunctionCall", "InputTranscript", "Response"]
+__all__ = ["FunctionCall", "InputTranscript", "Interruption", "McpApproval", "Response"]
+
+TOOL, CALLBACK, NOBODY = "tool", "callback", ""  # who answers a function call
 
 
 @attrs.frozen(kw_only=True)
@@ -50,7 +54,7 @@ class FunctionCall:
         response_id: The response it came in.
     """
 
-    __slots__ = ("_answer", "_once", "arguments_json", "call_id", "name", "response_id")
+    __slots__ = ("_answer", "_once", "_taker", "arguments_json", "call_id", "name", "response_id")
 
     def __init__(
         self,
@@ -67,6 +71,7 @@ class FunctionCall:
         self.response_id = response_id
         self._answer = answer
         self._once = [True]  # popped by the one answer: a list, because pop() is atomic
+        self._taker = CALLBACK  # who is to answer it; network thread
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -75,15 +80,7 @@ class FunctionCall:
         Raises:
             ValueError: The model wrote something that is no JSON object; tell it so with ``respond``.
         """
-        if not self.arguments_json:
-            return {}
-        try:
-            value = json.loads(self.arguments_json)
-        except (ValueError, RecursionError) as error:
-            raise ValueError(f"the model's arguments for {self.name} are not JSON: {error}") from None
-        if not isinstance(value, dict):
-            raise ValueError(f"the model's arguments for {self.name} are not a JSON object")
-        return value
+        return _arguments(self.name, self.arguments_json)
 
     @property
     def answered(self) -> bool:
@@ -127,6 +124,115 @@ class FunctionCall:
         )
 
 
+@attrs.frozen(kw_only=True)
+class Interruption:
+    """An answer was cut off. Its `Response` goes on being true; this is how things were at that moment.
+
+    Attributes:
+        response: The answer.
+        by: ``speech``: the user began to speak (VAD); ``client``: `RealtimeSession.interrupt` or a cancel; ``service``:
+            the service ended it, or began another one in its place.
+        heard_ms: How much of its audio was given to the speaker's device, and so is heard when that is silent, within
+            one block; None where no `Speaker` plays it.
+        heard_text: What was said until then, to the last whole word (see `Response.text_until`); None likewise.
+    """
+
+    response: Response
+    by: Literal["speech", "client", "service"]
+    heard_ms: float | None = None
+    heard_text: str | None = attrs.field(
+        default=None, repr=lambda text: "None" if text is None else f"<{len(text)} chars>"
+    )
+
+
+# A word and the blanks before it; in scripts without blanks every character is one.
+_WORDS = re.compile(r"\s*(?:[^\s\u2e80-\uffdc]+|[\u2e80-\uffdc])")
+
+
+class McpApproval:
+    """A call of an MCP server's tool that waits for a yes or a no (3.8). Source: client events, mcp_approval_response.
+
+    Decide once, from any thread. The service then calls the tool by itself; when that has ended, ask for the answer
+    with ``session.create_response()``.
+
+    Attributes:
+        id: The id of the request.
+        server_label: Which of the session's MCP servers.
+        name: The tool's name there.
+        arguments_json: The arguments as the model wrote them, JSON text.
+    """
+
+    __slots__ = ("_decide", "_once", "arguments_json", "id", "name", "server_label")
+
+    def __init__(
+        self, *, id: str, server_label: str, name: str, arguments_json: str, decide: Callable[[str, bool], str] | None
+    ) -> None:
+        self.id = id
+        self.server_label = server_label
+        self.name = name
+        self.arguments_json = arguments_json.strip()
+        self._decide = decide
+        self._once = [True]
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """The arguments as a dict; {} when there are none.
+
+        Raises:
+            ValueError: The model wrote something that is no JSON object.
+        """
+        return _arguments(self.name, self.arguments_json)
+
+    @property
+    def answered(self) -> bool:
+        """Whether it was decided."""
+        return not self._once
+
+    def approve(self) -> str:
+        """Let the service call the tool; returns the id of the event that was sent.
+
+        Raises:
+            RuntimeError: It was decided before, or belongs to no session.
+            ConnectionClosed: The session is over.
+        """
+        return self._answer(True)
+
+    def deny(self) -> str:
+        """Refuse the call; otherwise as `approve`."""
+        return self._answer(False)
+
+    def _answer(self, approve: bool) -> str:
+        if self._decide is None:
+            raise RuntimeError(f"the approval {self.id} belongs to no session")
+        try:
+            self._once.pop()
+        except IndexError:
+            raise RuntimeError(f"the approval {self.id} of {self.name} was decided before") from None
+        try:
+            return self._decide(self.id, approve)
+        except BaseException:
+            self._once.append(True)  # it was not sent, so it may be tried again
+            raise
+
+    def __repr__(self) -> str:
+        return (
+            f"McpApproval(id={self.id!r}, server_label={self.server_label!r}, name={self.name!r},"
+            f" arguments=<{len(self.arguments_json)} chars>, answered={self.answered})"
+        )
+
+
+def _arguments(name: str, text: str) -> dict[str, Any]:
+    if not text:
+        return {}
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"the model's arguments for {name} are not JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise ValueError(f"the model's arguments for {name} are not a JSON object")
+    return value
+
+
 class Response:
     """One answer of the model, put together from its events.
 
@@ -140,6 +246,7 @@ class Response:
         conversation_id: Where the service tells it.
         status_details: As it came, or None.
         audio_rate: Hz of `audio`.
+        interrupted: The user spoke, or it was cancelled: the rest of it did not sound, whatever else came of it.
         created_at, first_text_at, first_audio_at, done_at: ``time.monotonic()`` seconds; None if it did not happen.
     """
 
@@ -156,12 +263,16 @@ class Response:
         self.first_text_at: float | None = None
         self.first_audio_at: float | None = None
         self.done_at: float | None = None
+        self.interrupted = False
         self.stopped = False  # nothing more is to be expected of it, though its end may not have been said
         self._error: ev.ErrorDetail | None = None
         self._texts: dict[tuple[str | None, int | None], list[str]] = {}
         self._finals: dict[tuple[str | None, int | None], str] = {}
         self._audio: list[ev.ResponseAudioDelta] = []
         self._items: dict[str, ev.Item] = {}
+        self._heard: Callable[[str], float] | None = None
+        self._chars = 0
+        self._chars_with_audio = 0  # of the text that came before the last piece of audio
 
     @property
     def text(self) -> str:
@@ -182,6 +293,38 @@ class Response:
     def audio_bytes(self) -> int:
         """How many bytes `audio` has, counted without decoding it."""
         return sum(len(text) * 3 // 4 - text[-2:].count("=") for text in (delta.delta or "" for delta in self._audio))
+
+    @property
+    def heard_ms(self) -> float | None:
+        """How much of its audio was really heard so far, in ms; None where no `Speaker` plays it.
+
+        It is the place in the audio that sounds now, the device's latency taken off; see `RealtimeSession.play_on`.
+        """
+        return None if self._heard is None else self._heard(self.id)
+
+    @property
+    def heard_text(self) -> str | None:
+        """What of `text` was really heard so far, to the last whole word; None where no `Speaker` plays it."""
+        heard = self.heard_ms
+        return None if heard is None else self.text_until(heard)
+
+    def text_until(self, ms: float) -> str:
+        """Return what of `text` is spoken in the first ``ms`` milliseconds of the audio, to the last whole word.
+
+        The service does not say which word sounds when, so the words are spread evenly over the audio: all of them when
+        the response is over, and while it runs those whose transcript came before its last piece of audio.
+        """
+        total = duration_ms(self.audio_bytes, self.audio_rate)
+        text = self.text
+        if self.done_at is None or self.status != "completed":
+            text = text[: self._chars_with_audio]
+        if total <= 0 or ms <= 0:
+            return ""
+        if ms >= total - 1:  # ms: a device that resamples rounds
+            return text
+        until = int(len(text) * ms / total)
+        ends = [word.end() for word in _WORDS.finditer(text) if word.end() <= until]
+        return text[: ends[-1]] if ends else ""
 
     @property
     def error(self) -> APIError | None:
@@ -210,6 +353,7 @@ class Response:
         if self.first_text_at is None and delta:
             self.first_text_at = now
         self._texts.setdefault((item_id, index), []).append(delta)
+        self._chars += len(delta)
 
     def _set_text(self, item_id: str | None, index: int | None, text: str, now: float) -> None:
         if self.first_text_at is None and text:
@@ -220,6 +364,10 @@ class Response:
         if self.first_audio_at is None:
             self.first_audio_at = now
         self._audio.append(delta)
+        self._chars_with_audio = self._chars
+
+    def _played_by(self, heard_ms: Callable[[str], float]) -> None:
+        self._heard = heard_ms
 
     def _add_item(self, item: ev.Item) -> None:
         self._items[item.id or str(len(self._items))] = item

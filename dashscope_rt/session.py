@@ -13,6 +13,7 @@ the event, so every waiting method works on every thread, callbacks included.
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import time
@@ -27,8 +28,13 @@ from ._session.asking import TurnTaking
 from ._session.callbacks import Callback
 from ._session.connection import ENDED, OPEN, Connection
 from ._session.listening import Listening
+from ._session.playing import Outlet
+from ._session.sources import Progress
 from ._session.stats import Stats
-from .audio.wav import is_wav
+from ._session.streaming import stream
+from .audio.pacing import Pacer
+from .audio.pcm import silence
+from .audio.wav import Wav, is_wav
 from .config import UNSET, Keepalive, Limits, Reconnect, SessionConfig, Timeouts
 from .errors import (
     APIError,
@@ -38,7 +44,7 @@ from .errors import (
     ForkedSessionError,
     UnsupportedByModel,
 )
-from .images import Image, read_jpeg
+from .images import Image, prepare
 from .models import ModelInfo
 from .turns import Turn
 
@@ -46,6 +52,7 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer as Buffer
 
 _APPEND_LIMIT = 1024 * 1024  # bytes of raw audio in one event; the service's own limit is 15 MiB of Base64
+_log = logging.getLogger("dashscope_rt")
 _S = TypeVar("_S", bound="RealtimeSession")
 
 
@@ -85,6 +92,7 @@ class RealtimeSession(Listening):
         self._pid = 0
         self._connecting = threading.Lock()  # held while a connection is made and not yet known as ours
         self._turns = TurnTaking(self)
+        self._outlet: Outlet | None = None
         self.model = model
         self.timeouts = timeouts
         if not allow_unsupported:
@@ -125,6 +133,7 @@ class RealtimeSession(Listening):
             limits=self._limits,
             reconnect=self._reconnect,
         )
+        connection.state.playing.outlet = self._outlet
         self._connection, self._pid = connection, os.getpid()
         return connection
 
@@ -252,25 +261,62 @@ class RealtimeSession(Listening):
             return connection.put_audio(view)
         return connection.put_audio_pieces([view[at : at + _APPEND_LIMIT] for at in range(0, len(view), _APPEND_LIMIT)])
 
+    def stream_audio(
+        self,
+        source: str | os.PathLike[str] | bytes | Wav | Iterable[bytes],
+        *,
+        pace: bool = True,
+        tail_ms: float | None = None,
+        progress: Progress | None = None,
+    ) -> float:
+        """Send audio as if it were spoken, and return when all of it is on its way.
+
+        Args:
+            source: An audio file's path or bytes (16-bit WAV; FLAC, OGG, MP3 and more with the extra ``audio``), a `Wav`,
+                raw samples, an iterable of raw samples, or an open `Microphone` (until that is closed). Stereo becomes
+                mono, and another rate is converted with the extra ``audio``.
+            pace: In real time; False sends as fast as the network takes it. A microphone has a pace of its own.
+            tail_ms: Silence after it. None takes what the service needs to notice the end of speech in VAD mode (the
+                configured silence and half a second), and nothing in manual mode.
+            progress: Called after every piece, on the calling thread, with the ms sent so far and the ms in all (None
+                where the length is not known). It may raise to stop.
+
+        Returns:
+            How much was sent, in ms, silence included.
+
+        Raises:
+            ValueError: It cannot be read, or needs the extra ``audio``; nothing was sent.
+            OSError: A file cannot be read.
+        """
+        self._open_connection()
+        return stream(self, source, pace=pace, tail_ms=tail_ms, progress=progress, pacer=Pacer())
+
     def append_image(self, image: Image, *, newest_only: bool = False) -> str:
         """Send a picture or a video frame. Source: client events, input_image_buffer.append.
 
-        It is looked at together with the audio of the same turn, which must come first.
+        It is looked at together with the audio of the same turn, which must come first: where none was appended since
+        the last turn was committed or cleared, silence is sent first (and logged at INFO).
 
         Args:
-            image: JPEG bytes, or the path of a JPEG file; about one per second at the most.
+            image: A file's bytes, its path, a binary file object, a Pillow image, or a numpy array (uint8; height x
+                width, or with 3 RGB or 4 RGBA channels); about one per second at the most. JPEG up to 1080p goes as it
+                is; the extra ``images`` makes everything else into that and honours EXIF orientation.
             newest_only: For video: a picture that has not left yet makes room for this one (``stats.frames_replaced``).
 
         Raises:
             UnsupportedByModel: This model takes no pictures.
-            ValueError: Not a JPEG, or too large; the message says what to do.
+            ValueError: Not a JPEG, or too large, and without the extra ``images``; or no picture at all.
         """
         if not self.model.images and not self._allow_unsupported:
             raise UnsupportedByModel(f"{self.model.name} takes no pictures; use a model of the Omni family")
         connection = self._open_connection()
-        event = ev.InputImageBufferAppend(
-            event_id=connection.next_id(), image=read_jpeg(image, self.model.max_image_base64_bytes)
-        )
+        jpeg = prepare(image, self.model.max_image_base64_bytes)
+        event = ev.InputImageBufferAppend(event_id=connection.next_id(), image=jpeg)
+        if not connection.has_audio:
+            # A turn of nothing but pictures must be long enough to be committed; the VAD commits only what is spoken.
+            lead_ms = 100 if self.uses_vad else 1000
+            _log.info("no audio yet in this turn: %d ms of silence go before the picture, as the service wants", lead_ms)
+            connection.put_audio(silence(lead_ms, self.input_rate))
         return connection.send(event, newest_only=newest_only)
 
     def commit(self) -> str:
@@ -327,6 +373,37 @@ class RealtimeSession(Listening):
             Whether something was cancelled; False (and no error) when nothing ran.
         """
         return self._open_connection().cancel(self.timeouts.cancel if timeout is None else timeout)
+
+    def interrupt(self, *, cancel: bool | None = None) -> bool:
+        """Let the user have the word: nothing more is heard of any answer, whatever else the service sends of it.
+
+        The `Speaker` of `play_on` is silent within one block of its device, and ``on_interrupted`` is called. In VAD
+        mode the same happens by itself when the service hears speech.
+
+        Args:
+            cancel: Also stop the answer at the service, without waiting for that; None does so in manual mode and leaves
+                it to the service in VAD mode.
+
+        Returns:
+            Whether there was an answer to interrupt.
+        """
+        return self._open_connection().interrupt(cancel=not self.uses_vad if cancel is None else cancel)
+
+    def play_on(self, speaker: Outlet | None) -> None:
+        """Let a speaker play the answers as they come, and fall silent when the user interrupts.
+
+        It is fed before callbacks run, so no callback can make it late. `Response.heard_ms` and `Turn.heard_ms` then say
+        how much was really heard. The speaker stays yours: open it and close it.
+
+        Args:
+            speaker: A `Speaker`, or anything with its ``write``, ``end``, ``stop``, ``unheard``, ``heard_ms`` and
+                ``given_ms``, none of which may wait; None: nobody plays any more.
+        """
+        self._outlet = speaker
+        connection = self._connection
+        if connection is not None and self._pid == os.getpid():
+            with connection.changed:
+                connection.state.playing.outlet = speaker
 
     def create_item(self, item: Mapping[str, Any]) -> str:
         """Add an item to the conversation. Source: client events, conversation.item.create.
@@ -514,11 +591,11 @@ class RealtimeSession(Listening):
         somebody answers them (``on_function_call``), the turn goes on until the answer that follows.
 
         Args:
-            audio: Path of a WAV file, a WAV file's bytes, raw samples in the session's format, or an iterable of
-                pieces of raw samples (sent as they come).
+            audio: Path or bytes of an audio file, a `Wav`, raw samples in the session's format, or an iterable of pieces
+                of raw samples (sent as they come); files as in `stream_audio`.
             text: Sent as a text item where the model takes them (3.5, 3.8); as the instructions of this response on
                 older models, which is not quite the same: it is not remembered.
-            images: JPEG bytes or paths. Without audio, a second of silence goes first, because the service wants
+            images: As in `append_image`. Without audio, a second of silence goes first, because the service wants
                 audio before pictures.
             stream: Return at once; iterate over the turn to get its pieces as they come.
             timeout: Seconds for the whole turn; None takes ``Timeouts.turn``.

@@ -147,6 +147,18 @@ class Turn:
         return self.responses[-1].audio_rate if self.responses else self._connection.state.audio_rate
 
     @property
+    def heard_ms(self) -> float | None:
+        """How much of the spoken answer was really heard so far, in ms; None where no `Speaker` plays it."""
+        heard = [ms for ms in (response.heard_ms for response in self.responses) if ms is not None]
+        return sum(heard) if heard else None
+
+    @property
+    def heard_text(self) -> str | None:
+        """What of the answer was really heard so far, to the last whole word; None where no `Speaker` plays it."""
+        heard = [text for text in (response.heard_text for response in self.responses) if text is not None]
+        return "\n".join(filter(None, heard)) if heard else None
+
+    @property
     def input_transcript(self) -> str:
         """What the service understood of the question; "" if it does not say."""
         return " ".join(text for text in self._transcripts.values() if text)

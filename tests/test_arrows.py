@@ -33,7 +33,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "events": {"_events"},
     "_config": {"errors", "models"},
     "config": {"_config", "errors", "models"},
-    "_codec": {"_config", "_speed", "config", "errors", "events", "models"},
+    "_codec": {"_config", "_events", "_speed", "config", "errors", "models"},
     "codec": {"_codec", "_speed", "_events", "config", "errors", "events", "models"},
     "_network": {"_speed", "errors", "models"},
     "responses": {"audio", "errors", "events"},

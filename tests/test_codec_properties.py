@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from dashscope_rt import codec, config
 from dashscope_rt import events as ev
+from dashscope_rt._codec import quick
 from dashscope_rt.config import UNSET, SessionConfig
 from dashscope_rt.models import FAMILIES, lookup
 
@@ -30,7 +31,7 @@ json_values = st.recursive(
 
 def fields_of(kind: type[Any], depth: int = 0) -> st.SearchStrategy[dict[str, Any]]:
     """Objects that have this class's field names, each holding anything at all or an object of the same kind."""
-    names = {field.name: field for field in attrs.fields(kind) if field.init and field.name != "raw"}
+    names = {field.alias: field for field in attrs.fields(kind) if field.init and field.alias != "raw"}
     nested = {"session": ev.SessionObject, "response": ev.ResponseObject, "item": ev.Item, "usage": ev.Usage}
     nested |= {"error": ev.ErrorDetail, "part": ev.ContentPart, "turn_detection": ev.TurnDetectionObject}
     nested |= {"input_tokens_details": ev.TokenDetails, "status_details": ev.StatusDetails, "audio": ev.AudioObject}
@@ -294,3 +295,59 @@ def test_any_object_reads_as_a_configuration_or_raises_value_error(session: dict
     except ValueError:
         return
     codec.config_to_wire(made, lookup("qwen3.5-omni-flash-realtime"))
+
+
+# The quick way of reading deltas gives exactly what the ordinary way gives.
+
+DELTAS = ("response.audio.delta", "response.text.delta", "response.audio_transcript.delta")
+plain = st.text(st.characters(codec="utf-8"), max_size=12)
+
+
+@st.composite
+def delta_frames(draw: st.DrawFn) -> list[bytes]:
+    """Messages of one part: keys in any order, spaces or none, other keys around, texts of every kind, damage."""
+    names = draw(st.permutations(["event_id", "type", "response_id", "item_id", "output_index", "content_index", "delta"]))
+    names = [*names, *draw(st.lists(st.sampled_from(["extra", "obfuscation", "item"]), unique=True, max_size=2))]
+    fixed = {"type": draw(st.sampled_from(DELTAS)), "response_id": "r1", "item_id": draw(plain), "output_index": 0}
+    fixed |= {"content_index": 0, "extra": draw(json_values), "item": {"delta": draw(plain)}, "obfuscation": draw(plain)}
+    separators = draw(st.sampled_from([(",", ":"), (", ", ": ")]))
+    out = []
+    for _ in range(draw(st.integers(2, 4))):
+        values = {**fixed, "event_id": draw(plain), "delta": draw(plain)}
+        text = json.dumps({name: values[name] for name in names}, separators=separators, ensure_ascii=draw(st.booleans()))
+        data = text.encode("utf-8", "surrogatepass")
+        if draw(st.integers(0, 9)) == 0:
+            at = draw(st.integers(0, len(data)))
+            data = data[:at] + draw(st.binary(max_size=3)) + data[at + draw(st.integers(0, 3)) :]
+        out.append(data)
+    return out
+
+
+@settings(steady, max_examples=400)
+@given(delta_frames())
+def test_the_quick_way_of_reading_deltas_gives_what_the_ordinary_way_gives(messages: list[bytes]) -> None:
+    quick._frames.clear()
+    for data in messages:
+        try:
+            expected: object = codec.decode(str(data, "utf-8"))  # text is always read the ordinary way
+        except UnicodeDecodeError:
+            with pytest.raises(UnicodeDecodeError):
+                codec.decode(data)
+            continue
+        found = codec.decode(data)
+        if isinstance(expected, ev.MalformedEvent) and isinstance(found, ev.ResponseAudioDelta):
+            with pytest.raises(ValueError, match="not Base64"):  # the one difference: a raw control character in Base64
+                _ = found.audio
+            continue
+        assert found == expected
+        assert type(found) is type(expected)
+        assert found.raw == expected.raw  # type: ignore[attr-defined]
+
+
+def test_the_quick_way_is_taken_at_all() -> None:
+    quick._frames.clear()
+    frame = '{"event_id":"e%d","type":"response.text.delta","response_id":"r","item_id":"i","delta":"piece %d"}'
+    assert quick.read((frame % (1, 1)).encode()) is None
+    codec.decode((frame % (1, 1)).encode())
+    event = quick.read((frame % (2, 2)).encode())
+    assert event == ev.ResponseTextDelta(event_id="e2", response_id="r", item_id="i", delta="piece 2")

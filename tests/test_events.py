@@ -85,21 +85,21 @@ def filled(kind: type[Any], value: Any = None) -> Any:
             continue
         annotation = str(field.type)
         if value is not None:
-            values[field.name] = value
+            values[field.alias] = value
         elif "Mapping" in annotation and "tuple" not in annotation:
-            values[field.name] = {"instructions": SECRET, "authorization": SECRET}
+            values[field.alias] = {"instructions": SECRET, "authorization": SECRET}
         elif "Item" in annotation and "tuple" in annotation:
-            values[field.name] = (filled(ev.Item),)
+            values[field.alias] = (filled(ev.Item),)
         elif "ContentPart" in annotation:
-            values[field.name] = (filled(ev.ContentPart),) if "tuple" in annotation else filled(ev.ContentPart)
+            values[field.alias] = (filled(ev.ContentPart),) if "tuple" in annotation else filled(ev.ContentPart)
         elif "tuple" in annotation and "Mapping" in annotation:
-            values[field.name] = ({"description": SECRET},)
+            values[field.alias] = ({"description": SECRET},)
         elif "bytes" in annotation:
-            values[field.name] = SECRET.encode()
+            values[field.alias] = SECRET.encode()
         elif (field.name in SAID and "str" in annotation) or (kind is ev.Item and field.name == "error"):
-            values[field.name] = SECRET
+            values[field.alias] = SECRET
         else:
-            values[field.name] = None if "None" in annotation else "x"
+            values[field.alias] = None if "None" in annotation else "x"
     return kind(**values)
 
 
@@ -149,7 +149,7 @@ def test_events_are_equal_by_value_and_by_class(kind: type[Any]) -> None:
     assert one != object()
     for field in attrs.fields(kind):
         if field.eq and field.init:
-            assert attrs.evolve(one, **{field.name: b"changed"}) != one, field.name
+            assert attrs.evolve(one, **{field.alias: b"changed"}) != one, field.name
     assert copy.deepcopy(one) == one
     assert pickle.loads(pickle.dumps(one)) == one
 

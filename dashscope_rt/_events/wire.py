@@ -91,6 +91,23 @@ class WireObject(Wire):
     raw: Mapping[str, Any] = attrs.field(factory=dict, repr=False, eq=False)
 
 
+class RememberedFrame:
+    """What all deltas of one part have in common; see `dashscope_rt._codec.quick`.
+
+    Attributes:
+        frame: The JSON object, with ``event_id`` and ``delta`` of the first of them.
+    """
+
+    __slots__ = ("frame",)
+
+    def __init__(self, frame: Mapping[str, Any]) -> None:
+        self.frame = frame
+
+    def of(self, event: Any) -> dict[str, Any]:
+        """Return the frame of another one."""
+        return {**self.frame, "event_id": event.event_id, "delta": event.delta}
+
+
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class ServerEvent(Event):
     """An event the service sent.
@@ -101,4 +118,13 @@ class ServerEvent(Event):
     """
 
     event_id: str | None = None
-    raw: Mapping[str, Any] = attrs.field(factory=dict, repr=False, eq=False)
+    _raw: Mapping[str, Any] | RememberedFrame = attrs.field(factory=dict, repr=False, eq=False)
+
+    @property
+    def raw(self) -> Mapping[str, Any]:
+        """The frame as it came, including fields this package does not know; empty when made by hand."""
+        raw = self._raw
+        if isinstance(raw, RememberedFrame):
+            raw = raw.of(self)
+            object.__setattr__(self, "_raw", raw)  # two threads that ask at once make the same thing twice
+        return raw

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import os
 import struct
-from typing import NamedTuple
 
 from .. import _speed
 from ..errors import MessageTooLarge, ProtocolError
@@ -25,16 +24,9 @@ _CONTROL_LIMIT = 125  # bytes of payload in a ping or pong, RFC 6455 §5.5
 _CLOSE_LIMIT = 4096  # DashScope's close reasons go over the 125 bytes of the RFC; keep them, but not without end
 
 
-class Message(NamedTuple):
-    """One whole message or control frame.
-
-    Attributes:
-        opcode: TEXT, BINARY, CLOSE, PING or PONG; fragments are joined, so never CONTINUATION.
-        payload: Bytes as they came; text is not decoded yet.
-    """
-
-    opcode: int
-    payload: bytes
+# One whole message or control frame: opcode (TEXT, BINARY, CLOSE, PING or PONG; fragments are joined, so never
+# CONTINUATION) and payload as it came; text is not decoded yet. A plain tuple, because there are so many.
+Message = tuple[int, bytes]
 
 
 class FrameReader:
@@ -91,7 +83,7 @@ class FrameReader:
                 payload = bytes(buffer[at : at + size])
                 start = at + size
                 if simple:
-                    messages.append(Message(TEXT, payload))
+                    messages.append((TEXT, payload))
                     continue
                 message = self._complete(first, first & 0x0F, payload)
                 if message is not None:
@@ -144,16 +136,16 @@ class FrameReader:
 
     def _complete(self, first: int, opcode: int, payload: bytes) -> Message | None:
         if opcode >= CLOSE:
-            return Message(opcode, payload)
+            return opcode, payload
         if first & 0x80 and self._opcode == CONTINUATION:
-            return Message(opcode, payload)
+            return opcode, payload
         self._parts.append(payload)
         self._parts_size += len(payload)
         if opcode != CONTINUATION:
             self._opcode = opcode
         if not first & 0x80:
             return None
-        whole = Message(self._opcode, b"".join(self._parts))
+        whole = self._opcode, b"".join(self._parts)
         self._parts, self._parts_size, self._opcode = [], 0, CONTINUATION
         return whole
 

@@ -343,15 +343,15 @@ class NetworkThread:
             self._pong_due = None  # any byte from the peer proves that it lives
         data: list[Message] = []
         for message in messages:
-            opcode = message.opcode
+            opcode, payload = message
             if opcode <= BINARY:
                 data.append(message)
             elif opcode == PING:
-                self._control.append(frame(PONG, message.payload))
+                self._control.append(frame(PONG, payload))
             elif opcode == CLOSE:
                 if data:
                     self._owner.received(data)
-                self._peer_closed(transport, message.payload)
+                self._peer_closed(transport, payload)
                 return True
         if data:
             self._owner.received(data)

@@ -67,6 +67,7 @@ class Dialing:
         self._socket: socket.socket | None = None
         self._aborted = False
         self._failure: RealtimeError | None = None
+        self._step = "DNS and TCP"  # for the message when time is up
 
     @classmethod
     def failed(cls, error: RealtimeError) -> Dialing:
@@ -104,7 +105,9 @@ class Dialing:
                 # The handshake comes after _own(), so that abort() can end it too.
                 secured = context.wrap_socket(sock, server_hostname=host, do_handshake_on_connect=False)
                 sock = self._own(secured)
+                self._step = "the TLS handshake"
                 secured.do_handshake()
+            self._step = "the WebSocket upgrade"
             leftover = self._upgrade(sock)
             sock.setblocking(False)
             with self._lock:  # from here on abort() has nothing to break: the transport has an owner
@@ -230,7 +233,9 @@ class Dialing:
         if self._aborted:
             return ConnectionFailed(f"the attempt to connect to {where} was given up")
         if isinstance(error, TimeoutError):
-            return DeadlineExceeded(f"connecting to {where} took longer than allowed (Timeouts.connect)")
+            return DeadlineExceeded(
+                f"connecting to {where} took longer than allowed (Timeouts.connect): {self._step} did not end"
+            )
         if isinstance(error, socket.gaierror):
             return ConnectionFailed(f"the host {host} was not found: {error.strerror}; check region, workspace or url")
         if isinstance(error, ssl.SSLCertVerificationError) and error.verify_code in _OTHER_NAME:

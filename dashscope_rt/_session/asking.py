@@ -6,7 +6,6 @@ waits for comes from the network thread, so it works inside callbacks too.
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Iterable
@@ -15,22 +14,20 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from .. import events as ev
-from ..audio.pcm import chunks, silence
-from ..audio.wav import Wav, is_wav, read_wav
+from ..audio.pcm import silence
 from ..errors import DeadlineExceeded, RealtimeError, UnsupportedByModel, WaitInCallbackError
-from ..images import Image, read_jpeg
+from ..images import Image, prepare
 from ..turns import Turn
 from .connection import Connection
+from .sources import read_source
 from .state import Create
+from .streaming import CHUNK_MS, TAIL_MS, vad_silence_ms
 
 if TYPE_CHECKING:
     from ..session import RealtimeSession
 
 _THREAD = "dashscope_rt-ask"
-_CHUNK_MS = 100.0
-_TAIL_MS = 500.0  # silence on top of what the VAD waits for
 _LEAD_MS = 1000.0  # silence before pictures that come without audio
-_DEFAULT_SILENCE_MS = 800  # what the VAD waits for unless configured. Source: client events, session.update
 _PATIENCE_S = 5.0  # until a response.create counts as dropped
 _PATIENCE_AFTER_TRANSCRIPT_S = 1.0
 
@@ -112,23 +109,11 @@ class TurnTaking:
             )
         if text is not None and not text.strip():
             raise ValueError("the question's text is empty; leave text out to ask without one")
-        jpegs = tuple(read_jpeg(image, model.max_image_base64_bytes) for image in images)
-        return _Question(None if audio is None else self._pieces(audio), text, jpegs)
-
-    def _pieces(self, audio: Any) -> Iterable[bytes]:
-        session = self._session
-        rate = session.input_rate
-        if isinstance(audio, (str, os.PathLike)) or (isinstance(audio, (bytes, bytearray)) and is_wav(audio)):
-            wav = read_wav(audio)
-            name = "the audio" if isinstance(audio, (bytes, bytearray)) else os.fspath(audio)
-            return chunks(_fitting(wav, name, rate, session.model.input_rates), _CHUNK_MS, rate)
-        if isinstance(audio, (bytes, bytearray, memoryview)):
-            if not len(audio):
-                raise ValueError("the question's audio is empty")
-            return chunks(audio, _CHUNK_MS, rate)
-        if isinstance(audio, Iterable):
-            return chunks(audio, _CHUNK_MS, rate)
-        raise TypeError(f"audio must be a WAV file's path, bytes, or an iterable of bytes, not {type(audio).__name__}")
+        jpegs = tuple(prepare(image, model.max_image_base64_bytes) for image in images)
+        if audio is None:
+            return _Question(None, text, jpegs)
+        source = read_source(audio, session.input_rate, model.input_rates, CHUNK_MS)
+        return _Question(source.pieces, text, jpegs)
 
     # ---- feeding ----------------------------------------------------------------------------------------------
 
@@ -208,21 +193,19 @@ class TurnTaking:
     def _until_committed(self, turn: Turn) -> None:
         """Send the silence without which the VAD never notices the end of speech, until it has."""
         session, connection = self._session, turn._connection
-        info = session.info
-        detection = info.turn_detection if info is not None else None
-        wait_ms = (detection.silence_duration_ms if detection is not None else None) or _DEFAULT_SILENCE_MS
-        for _ in range(int((wait_ms + _TAIL_MS) / _CHUNK_MS) + 1):
-            session.append_audio(silence(_CHUNK_MS, session.input_rate))
+        wait_ms = vad_silence_ms(session)
+        for _ in range(int((wait_ms + TAIL_MS) / CHUNK_MS) + 1):
+            session.append_audio(silence(CHUNK_MS, session.input_rate))
         while True:
             # Real time from here on: the wait is the pace, and it ends as soon as the service has the turn.
             try:
                 now = time.monotonic()
-                connection.wait_until(turn._accepted, min(now + _CHUNK_MS / 1000, turn._deadline), "the commit")
+                connection.wait_until(turn._accepted, min(now + CHUNK_MS / 1000, turn._deadline), "the commit")
                 return
             except DeadlineExceeded:
                 if time.monotonic() >= turn._deadline:
                     raise DeadlineExceeded(f"the question was not taken in time: {turn._what_is_missing()}") from None
-            session.append_audio(silence(_CHUNK_MS, session.input_rate))
+            session.append_audio(silence(CHUNK_MS, session.input_rate))
 
     def _until_created(self, turn: Turn, create: Create) -> None:
         """Wait for response.created; repeat the request once if the service seems to have dropped it.
@@ -269,16 +252,3 @@ def _check(turn: Turn) -> None:
         raise _TurnIsOver
     if time.monotonic() >= turn._deadline:
         raise DeadlineExceeded("the question's audio had not ended when the turn's time was up")
-
-
-def _fitting(wav: Wav, name: str, rate: int, rates: tuple[int, ...]) -> bytes:
-    wav = wav.to_mono()
-    if not wav.pcm:
-        raise ValueError(f"{name} holds no audio")
-    if wav.rate != rate:
-        others = ", ".join(f"{other:,}" for other in rates)
-        raise ValueError(
-            f"{name} has {wav.rate:,} Hz and this session takes {rate:,} Hz: convert it, or open the session with"
-            f" input_audio_format=AudioFormat(sample_rate=…), one of {others}"
-        )
-    return wav.pcm

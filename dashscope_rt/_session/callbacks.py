@@ -12,6 +12,7 @@ The contract, for every callback:
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import logging
 import queue
@@ -25,6 +26,7 @@ from typing import Any, Final, TypeVar
 from .. import events as ev
 from ..errors import CloseInfo
 from ..responses import InputTranscript
+from .playing import LATE, Cut
 from .sent import Sent
 from .state import Call, Done, Failure, Notice, Opened, Reopened, Retrying
 
@@ -40,6 +42,7 @@ FRIENDLY: Final[Mapping[str, str]] = {
     "on_input_transcript": "InputTranscript: what the service understood of the user, preview and final",
     "on_speech_started": "InputAudioBufferSpeechStarted: the user began to speak; stop playback",
     "on_speech_stopped": "InputAudioBufferSpeechStopped: the user stopped",
+    "on_interrupted": "Interruption: an answer was cut off; what of it was heard",
     "on_function_call": "FunctionCall: answer it with .respond(...)",
     "on_done": "Response: an answer is over",
     "on_error": "APIError: the service reported an error; the session may well go on",
@@ -145,6 +148,8 @@ def key_of(event: str | type) -> str | type:
 
 Wanted = tuple[Callback, str]  # a callback, and what for
 Item = tuple["ev.ServerEvent | CloseInfo | None", "tuple[Notice, ...]", int, float]
+_FAR_BEHIND = 256 * 1024  # bytes
+_BRAKE = 0.005  # s
 _SLOW = 5.0  # s after which a callback that still runs is named in a warning
 
 
@@ -162,6 +167,10 @@ class Inbox:
         self._came = 0  # bytes; written by the network thread only
         self._gone = 0  # bytes; written by the reader thread only
         self._full = False
+        # Held while the network thread has nothing to wait for; the reader lets it go after a batch. See brake().
+        self._progress = threading.Lock()
+        self._progress.acquire()
+        self._braking = False
 
     @property
     def idle(self) -> bool:
@@ -187,6 +196,17 @@ class Inbox:
                 self._full = False
         self._batches.put(items)
 
+    def brake(self) -> None:
+        """Give the reader a moment to catch up, when it is far behind; the network thread calls it between reads.
+
+        Left alone, the network thread outruns the reader by tens of megabytes, which then are no longer in the
+        processor's caches when their turn comes. A callback that blocks costs 5 ms for each quarter of a megabyte.
+        """
+        if self._came - self._gone > _FAR_BEHIND:
+            self._braking = True
+            self._progress.acquire(timeout=_BRAKE)
+            self._braking = False
+
     def end(self) -> None:
         """Nothing comes any more; the reader ends when it has consumed what is there."""
         self._batches.put(None)
@@ -199,6 +219,10 @@ class Inbox:
                 if self._full and self._came - self._gone <= self._max // 2:
                     self._full = False
                     self._resume()
+            if self._braking:
+                self._braking = False
+                with contextlib.suppress(RuntimeError):  # the network thread gave up waiting in this very moment
+                    self._progress.release()
             del batch, item  # nothing holds the last events while the thread waits for the next
 
 
@@ -258,7 +282,8 @@ class Reader:
                 self.lag_max = lag
             if event is not None and not isinstance(event, CloseInfo):
                 for wanted in wanted_by(event):
-                    self._call(wanted, event)
+                    if not (notices and LATE in notices and wanted[1] == "on_audio_delta"):  # it must not sound
+                        self._call(wanted, event)
             for notice in notices:
                 self._notice(notice)
             if isinstance(event, CloseInfo):
@@ -273,6 +298,8 @@ class Reader:
             self._call_all("on_done", notice.response)
         elif isinstance(notice, Failure):
             self._call_all("on_error", notice.error)
+        elif isinstance(notice, Cut):
+            self._call_all("on_interrupted", notice.interruption)
         elif isinstance(notice, Opened):
             self._call_all("on_open", notice.event)
         elif isinstance(notice, Sent):

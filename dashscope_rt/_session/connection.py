@@ -279,6 +279,7 @@ class Connection(Sending):
         self.counters.received(events, sum(sizes))
         if items:
             self.inbox.put_all(items)
+            self.inbox.brake()
         if broken is not None:
             raise broken
         if self._fatal is not None and self._recovery is not None:
@@ -293,7 +294,7 @@ class Connection(Sending):
             self._follow(event, notices)
         for sink in self._sinks:
             sink(event, notices, now)
-        if self.state.waiting or self.state.follow_ups_wanted:
+        if self.state.waiting or self.state.follow_ups_wanted or self.state.to_cancel:
             self._release_creates(now)
         return notices
 
@@ -309,6 +310,9 @@ class Connection(Sending):
             self._history.note(event, notices)
         if isinstance(event, (ev.InputAudioBufferCommitted, ev.InputAudioBufferCleared)):
             self.counters.accepted()
+            if isinstance(event, ev.InputAudioBufferCommitted):
+                self.has_audio = self.has_audio and bool(self._own_commits)  # the VAD's commit takes all there is
+                self._own_commits = max(0, self._own_commits - 1)
 
     def _advance(self, event: ev.ServerEvent, now: float) -> tuple[Notice, ...]:
         # Under `changed`, while the session is being opened.
@@ -327,6 +331,7 @@ class Connection(Sending):
         if self._lost is None:
             return (Opened(self.state.created or ev.SessionCreated()),)
         lost, self._lost = self._lost, None
+        self.has_audio, self._own_commits = False, 0
         self.counters.reconnects += 1
         self.counters.audio_bytes_dropped += dropped
         missing = self._history.not_in_text(restored=opening.restored_chars > 0)
@@ -356,6 +361,10 @@ class Connection(Sending):
 
     def tick(self, now: float) -> float | None:
         """Do what time demands; returns when to look again."""
+        if self._told:
+            with self.changed:
+                told, self._told = tuple(self._told), []
+            self.inbox.put(None, told, 0, now)
         dues = [self.state.next_due(), self.reader.watch(now), self._tick_silence(now), self._tick_rotation(now)]
         if self._lost is not None and self._opening.phase != OPEN:
             if now >= self._opening_due:  # at the first connect the caller waits; here nobody does

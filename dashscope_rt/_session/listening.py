@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from .. import events as ev
 from ..errors import APIError, CloseInfo
-from ..responses import FunctionCall, InputTranscript, Response
+from ..responses import FunctionCall, InputTranscript, Interruption, Response
 from .callbacks import Callback, Registry, key_of
 from .recovery import Lost, Reconnecting
 from .sent import Sent
@@ -25,6 +25,7 @@ _Text = TypeVar(
 _Transcript = TypeVar("_Transcript", bound=Callable[[InputTranscript], object])
 _Started = TypeVar("_Started", bound=Callable[[ev.InputAudioBufferSpeechStarted], object])
 _Stopped = TypeVar("_Stopped", bound=Callable[[ev.InputAudioBufferSpeechStopped], object])
+_Interrupted = TypeVar("_Interrupted", bound=Callable[[Interruption], object])
 _Call = TypeVar("_Call", bound=Callable[[FunctionCall], object])
 _Done = TypeVar("_Done", bound=Callable[[Response], object])
 _Error = TypeVar("_Error", bound=Callable[[APIError], object])
@@ -66,7 +67,11 @@ class Listening:
         return self._registry.add("on_open", callback)
 
     def on_audio_delta(self, callback: _Audio) -> _Audio:
-        """Called with `events.ResponseAudioDelta` for every piece of speech; ``event.audio`` is PCM."""
+        """Called with `events.ResponseAudioDelta` for every piece of speech; ``event.audio`` is PCM.
+
+        What still comes of an answer that was interrupted is left out, because it must not sound; ``on("response.audio.delta")``
+        gets it.
+        """
         return self._registry.add("on_audio_delta", callback)
 
     def on_text_delta(self, callback: _Text) -> _Text:
@@ -84,6 +89,14 @@ class Listening:
     def on_speech_stopped(self, callback: _Stopped) -> _Stopped:
         """Called when the user stops (VAD)."""
         return self._registry.add("on_speech_stopped", callback)
+
+    def on_interrupted(self, callback: _Interrupted) -> _Interrupted:
+        """Called with `Interruption` when an answer is cut off: by the user's speech, by you, or by the service.
+
+        With a `Speaker` (`RealtimeSession.play_on`, `Conversation`) it is silent by now and the interruption says what
+        was heard; without one, stop your own playback here.
+        """
+        return self._registry.add("on_interrupted", callback)
 
     def on_function_call(self, callback: _Call) -> _Call:
         """Called with `FunctionCall` for every call of a completed response; answer it with ``call.respond(...)``."""

@@ -20,7 +20,7 @@ from ..errors import BadRequestError, CloseInfo, ConnectionClosed, DeadlineExcee
 from ..responses import FunctionCall
 from .commands import Command, Commands
 from .opening import OPEN
-from .state import Create, SessionState
+from .state import Create, Notice, SessionState
 
 
 class Sending:
@@ -41,6 +41,9 @@ class Sending:
         self._ids = itertools.count(1)
         self._id_prefix = f"event_{os.urandom(8).hex()}_"
         self._send_lock = threading.Lock()
+        self.has_audio = False  # some was appended since the last turn was committed or cleared
+        self._own_commits = 0  # sent, and not answered yet
+        self._told: list[Notice] = []  # for callbacks, from other threads; under `changed`
 
     @property
     def phase(self) -> str:
@@ -93,6 +96,9 @@ class Sending:
         deadline = time.monotonic() + (self._timeouts.send if timeout is None else timeout)
         self._until_usable(event_type, deadline)
         item = Outgoing(payload, event_type, event_id)
+        if event_type.startswith("input_audio_buffer."):
+            self.has_audio = event_type == "input_audio_buffer.append"
+            self._own_commits += event_type == "input_audio_buffer.commit"
         if not Commands.expects_answer(event_type):
             self._outbox.put(item, deadline - time.monotonic())
             return event_id
@@ -116,6 +122,7 @@ class Sending:
     def put_audio(self, pcm: bytes | bytearray | memoryview, event_id: str | None = None) -> str:
         """Queue one piece of audio: the hot path; during a reconnect it goes into the bounded buffer."""
         event_id = event_id or self.next_id()
+        self.has_audio = True
         payload = codec.encode_audio_append(pcm, event_id)
         self._outbox.put(Outgoing(payload, "input_audio_buffer.append", event_id, len(pcm)), self._timeouts.send)
         return event_id
@@ -123,6 +130,7 @@ class Sending:
     def put_audio_pieces(self, pieces: list[memoryview]) -> str:
         """Queue pieces of audio, all of them or none; returns the id of the last."""
         items = []
+        self.has_audio = True
         for pcm in pieces:
             event_id = self.next_id()
             payload = codec.encode_audio_append(pcm, event_id)
@@ -162,13 +170,11 @@ class Sending:
             self.changed.notify_all()
             # The service refuses a cancel before response.created, so wait for that first.
             self._wait(lambda: not self.state.in_flight or self.info is not None, deadline)
-            running = self.state.cancelling(time.monotonic())
+            running = list(self.state.active.values())
+            self._told += self.state.playing.cut(running, "client", sounding=False)
             if not running:
                 return bool(unsent)
-            command = Command("response.cancel", self.next_id(), benign=True)
-            self.state.commands.add(command)
-            event = ev.ResponseCancel(event_id=command.event_id)
-            self._outbox.put_now(Outgoing(codec.encode(event), event.type, command.event_id))
+            command = self._send_cancel(time.monotonic())
         self.network.wake()  # its next deadline changed
         if timeout > 0:
             with self.changed:
@@ -176,6 +182,27 @@ class Sending:
                     lambda: command.settled or self.info is not None or all(r.stopped for r in running), deadline
                 )
         return command.error is None
+
+    def _send_cancel(self, now: float) -> Command:
+        # Under `changed`.
+        self.state.cancelling(now)
+        command = Command("response.cancel", self.next_id(), benign=True)
+        self.state.commands.add(command)
+        event = ev.ResponseCancel(event_id=command.event_id)
+        self._outbox.put_now(Outgoing(codec.encode(event), event.type, command.event_id))
+        return command
+
+    def interrupt(self, *, cancel: bool) -> bool:
+        """Let nothing more sound of any answer; returns whether there was one to silence or to cancel."""
+        with self.changed:
+            self._check_open()
+            cuts = self.state.playing.cut(self.state.active.values(), "client")
+            self._told += cuts
+            asked_for = cancel and bool(self.state.in_flight)
+            for create in self.state.in_flight if cancel else ():
+                create.unwanted = True
+        self.network.wake()  # it tells the callbacks
+        return (self.cancel(0.0) if cancel else False) or asked_for or bool(cuts)
 
     def answer_call(self, call: FunctionCall, output: str) -> str:
         """Send a function's output; the follow-up is asked for when all outputs of the round are acknowledged."""
@@ -206,6 +233,10 @@ class Sending:
             raise closed_error(self.info)
 
     def _release_creates(self, now: float) -> None:
+        if self.state.to_cancel:
+            self.state.to_cancel = False
+            with contextlib.suppress(ConnectionClosed):
+                self._send_cancel(now)
         # Under `changed`, so that creates enter the outbox in the order in which their answers are expected.
         while self.state.follow_ups_wanted:
             self.state.follow_ups_wanted -= 1

@@ -10,14 +10,16 @@ Pure: no socket, no thread, no clock that is not handed in. Whoever calls holds 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import attrs
 
 from .. import events as ev
-from ..errors import APIError, RealtimeError, ServiceBusyError, classify
+from ..errors import APIError, RealtimeError, ServiceBusyError
 from ..responses import FunctionCall, InputTranscript, Response
 from .commands import Command, Commands
+from .error_events import api_error, lenient_detail
+from .playing import LATE, Cut, Late, Playing
 from .recovery import Lost, Reconnecting
 from .sent import Sent
 
@@ -75,7 +77,7 @@ class Reopened:
     lost: Lost
 
 
-Notice = Done | Call | Failure | InputTranscript | Opened | Interrupted | Retrying | Reopened | Sent
+Notice = Done | Call | Failure | InputTranscript | Opened | Interrupted | Retrying | Reopened | Sent | Cut | Late
 
 
 @attrs.define
@@ -87,6 +89,7 @@ class Create:
     follows_tools: bool = False  # dropped when the service answers the tool outputs by itself
     sent_at: float | None = None
     response: Response | None = None
+    unwanted: bool = False  # interrupted before it began
 
 
 @attrs.define
@@ -118,6 +121,8 @@ class SessionState:
         self.last_error: APIError | None = None
         self.finished = False
         self.active: dict[str, Response] = {}
+        self.playing = Playing()
+        self.to_cancel = False  # a response has begun that nobody wants any more
         self.waiting: deque[Create] = deque()  # not sent yet
         self.in_flight: deque[Create] = deque()  # sent, no response.created yet
         self.follow_ups_wanted = 0  # rounds of tool outputs that now want one response.create each
@@ -246,6 +251,7 @@ class SessionState:
         if response is None:
             return
         response._finish(status, now, final)
+        self.playing.finish(response)
         self.commands.forget("response.cancel")
         if status == "completed":
             calls = [item for item in response.output if item.type == "function_call" and item.call_id]
@@ -284,8 +290,11 @@ class SessionState:
     def _on_finished(self, _event: ev.SessionFinished, _now: float, _notices: list[Notice]) -> None:
         self.finished = True
 
-    def _on_speech_started(self, _event: ev.ServerEvent, _now: float, _notices: list[Notice]) -> None:
+    def _on_speech_started(self, _event: ev.ServerEvent, _now: float, notices: list[Notice]) -> None:
         self.speaking = True
+        detection = self.session.turn_detection if self.session is not None else None
+        if detection is None or detection.interrupt_response is not False:
+            notices.extend(self.playing.cut(self.active.values(), "speech"))
 
     def _on_speech_stopped(self, _event: ev.ServerEvent, _now: float, _notices: list[Notice]) -> None:
         self.speaking = False
@@ -331,7 +340,9 @@ class SessionState:
             return
         for other in list(self.active):  # barge-in without an end, or a turn that the service split: superseded
             if other != response_id:
+                self._cut_by_service(other, notices)
                 self._finish(other, "cancelled", now, None, notices)
+        self.playing.begin()
         response = self.active[response_id] = Response(response_id, now, self.audio_rate)
         if wire is not None:
             response.conversation_id = wire.conversation_id
@@ -339,6 +350,9 @@ class SessionState:
             create = self.in_flight.popleft()
             create.response = response
             create.command.succeed(event)
+            if create.unwanted:
+                self.to_cancel = True
+                notices.extend(self.playing.cut([response], "client", sounding=False))
             self.commands.forget("response.create")  # the repeat of a request that was only slow
         else:  # the service began by itself and so consumes the tool outputs that were waiting for our create
             for create in [create for create in self.waiting if create.follows_tools]:
@@ -356,13 +370,19 @@ class SessionState:
             return
         response = self._response(wire.id)
         if response is not None:
+            if wire.status == "cancelled":
+                self._cut_by_service(response.id, notices)
             self._finish(response.id, wire.status or "completed", now, wire, notices)
 
     def _on_response_cancelled(self, event: ev.ResponseCancelled, now: float, notices: list[Notice]) -> None:
         wire = event.response
         named = [wire.id] if wire is not None and wire.id in self.active else list(self.active)
         for response_id in named:
+            self._cut_by_service(response_id or "", notices)
             self._finish(response_id or "", "cancelled", now, wire, notices)
+
+    def _cut_by_service(self, response_id: str, notices: list[Notice]) -> None:
+        notices.extend(self.playing.cut([self.active[response_id]], "service", sounding=False))
 
     def _on_text_delta(self, event: ev.ResponseTextDelta, now: float, _notices: list[Notice]) -> None:
         response = self._response(event.response_id)
@@ -379,10 +399,12 @@ class SessionState:
         if response is not None:
             response._set_text(event.item_id, event.content_index, event.transcript or "", now)
 
-    def _on_audio_delta(self, event: ev.ResponseAudioDelta, now: float, _notices: list[Notice]) -> None:
+    def _on_audio_delta(self, event: ev.ResponseAudioDelta, now: float, notices: list[Notice]) -> None:
         response = self._response(event.response_id)
         if response is not None:
             response._add_audio(event, now)
+        if not self.playing.take(response, event):
+            notices.append(LATE)
 
     def _on_output_item_done(self, event: ev.ResponseOutputItemDone, _now: float, _notices: list[Notice]) -> None:
         response = self._response(event.response_id)
@@ -397,7 +419,7 @@ class SessionState:
         # A field of the wrong kind must neither hide an error nor keep a session from opening.
         if event.type == ev.Error.type:
             self._on_error(
-                ev.Error(event_id=event.event_id, error=_lenient_detail(event.raw), raw=event.raw), now, notices
+                ev.Error(event_id=event.event_id, error=lenient_detail(event.raw), raw=event.raw), now, notices
             )
         elif event.type == ev.SessionUpdated.type:
             self.commands.succeed("session.update", event)
@@ -429,41 +451,6 @@ class SessionState:
 def _output_rate(session: ev.SessionObject) -> int | None:
     output = session.audio.output if session.audio is not None else None
     return output.format.sample_rate if output is not None and output.format is not None else None
-
-
-def _lenient_detail(raw: Mapping[str, object]) -> ev.ErrorDetail:
-    detail = raw.get("error")
-    if not isinstance(detail, Mapping):
-        return ev.ErrorDetail(message=str(detail) if detail is not None else None)
-
-    def text(name: str) -> str | None:
-        return str(detail[name]) if detail.get(name) else None
-
-    return ev.ErrorDetail(
-        type=text("type"),
-        code=text("code"),
-        message=text("message"),
-        param=text("param"),
-        event_id=text("event_id"),
-        raw=detail,
-    )
-
-
-def api_error(event: ev.Error) -> APIError:
-    """Return the exception that an ``error`` event stands for."""
-    detail = event.error or ev.ErrorDetail()
-    kind = classify(detail.code, detail.type, detail.message, status=detail.status)
-    if kind is APIError and detail.type == "server_error":
-        kind = ServiceBusyError
-    return kind(
-        detail.message or "the service reported an error without a text",
-        status=detail.status,
-        code=detail.code,
-        error_type=detail.type,
-        param=detail.param,
-        client_event_id=detail.event_id,
-        event=event,
-    )
 
 
 _HANDLERS: dict[type[ev.ServerEvent], Callable[..., None]] = {

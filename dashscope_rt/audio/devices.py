@@ -1,7 +1,7 @@
 """The machine's microphone and loudspeaker, or a `FakeDevice` in their place.
 
-    device thread     Microphone.put: one copy into a queue          Speaker: one copy out of the jitter buffer
-    your thread       for pcm in microphone: resampled, muted, …     speaker.write(pcm): resampled into the buffer
+device thread     Microphone.put: one copy into a queue          Speaker: one copy out of the jitter buffer
+your thread       for pcm in microphone: resampled, muted, …     speaker.write(pcm): resampled into the buffer
 """
 
 from __future__ import annotations

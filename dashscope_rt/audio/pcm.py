@@ -95,9 +95,7 @@ def gain(pcm: bytes | bytearray | memoryview, db: float) -> bytes:
     if db == -math.inf:
         return bytes(len(pcm))
     factor = 10 ** (db / 20)
-    return _to_bytes(
-        array.array("h", (max(-32768, min(32767, round(value * factor))) for value in samples(pcm)))
-    )
+    return _to_bytes(array.array("h", (max(-32768, min(32767, round(value * factor))) for value in samples(pcm))))
 
 
 def level_db(pcm: bytes | bytearray | memoryview) -> float:

@@ -46,7 +46,7 @@ class SoundDevices:
         try:
             check(device=device.id, channels=1, dtype="int16", samplerate=wanted)
         except (self._library.PortAudioError, ValueError):
-            return round(self._library.query_devices(device.id)["default_samplerate"])
+            return round(float(self._library.query_devices(device.id)["default_samplerate"]))
         return wanted
 
     def open_input(self, device: DeviceInfo, rate: int, block_ms: float, sink: BlockSink) -> SoundStream:

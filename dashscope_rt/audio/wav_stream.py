@@ -7,13 +7,19 @@ import struct
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from .pcm import BYTES_PER_SAMPLE, duration_ms
 from .wav import check_format, wav_bytes
 
 _LARGEST = 0xFFFFFFFF - 64
 _HEAD_LIMIT = 16 * 1024 * 1024  # bytes of chunks before the audio; more is no WAV file
+
+
+def _opened(file: str | os.PathLike[str] | BinaryIO, mode: str) -> BinaryIO:
+    if isinstance(file, (str, os.PathLike)):
+        return cast("BinaryIO", Path(file).open(mode))
+    return file
 
 
 class WavWriter:
@@ -35,7 +41,7 @@ class WavWriter:
         self.rate, self.channels = rate, channels
         self.bytes_written = 0
         self._owned = isinstance(target, (str, os.PathLike))
-        self._file: BinaryIO = Path(target).open("wb") if isinstance(target, (str, os.PathLike)) else target
+        self._file = _opened(target, "wb")
         self._start = 0 if self._owned else self._file.tell()
         head = wav_bytes(b"", rate, channels)
         self._file.write(head[:4] + b"\xff\xff\xff\xff" + head[8:-4] + b"\xff\xff\xff\xff")
@@ -102,7 +108,7 @@ class WavReader:
 
     def __init__(self, source: str | os.PathLike[str] | BinaryIO) -> None:
         self._owned = isinstance(source, (str, os.PathLike))
-        self._file: BinaryIO = Path(source).open("rb") if isinstance(source, (str, os.PathLike)) else source
+        self._file = _opened(source, "rb")
         self._name = os.fspath(source) if isinstance(source, (str, os.PathLike)) else "the audio"
         try:
             self.channels, self.rate, size = self._find_audio()

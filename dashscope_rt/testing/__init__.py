@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ._fault_grammar import Fault
     from ._hooks import Ending, Hooks, Raw, Reply
     from ._records import Handshake, Received
+    from ._replay import replaying
     from ._variants import Variants
     from .emulator import Emulator
 
@@ -43,6 +44,7 @@ _HOMES = {
     "Received": "_records",
     "Reply": "_hooks",
     "Variants": "_variants",
+    "replaying": "_replay",
 }
 
 __all__ = [
@@ -58,6 +60,7 @@ __all__ = [
     "Received",
     "Reply",
     "Variants",
+    "replaying",
 ]
 
 

@@ -385,6 +385,7 @@ class Connection:
     # Endings
 
     def _go_away(self, code: int, reason: str) -> None:
+        self._reading = True  # or a client that has gone already would be waited for
         if self._protocol.state is State.OPEN:
             self.end(Ending(code, reason))
             self._session = None

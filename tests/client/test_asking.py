@@ -339,6 +339,22 @@ def test_pictures_without_speech_are_refused_in_vad_mode() -> None:
         at.session.ask(text="What is this?", images=[JPEG])
 
 
+def test_a_session_that_is_switched_to_manual_mode_asks_so() -> None:
+    with dialled() as at:
+        assert at.session.uses_vad is True
+        event_id = at.session.update(turn_detection=None)
+        update = at.line.read_event("session.update")
+        at.line.send(updated(update["session"]))
+        at.session.wait_ack(event_id, SOON)
+        assert at.session.uses_vad is False
+        asking = Background(at.session.ask, QUESTION)
+        take_audio(at)
+        at.line.send(committed())
+        at.line.read_event("response.create")
+        play(at, spoken())
+        assert asking.result().text == "Sunny."
+
+
 # ---- as a stream --------------------------------------------------------------------------------------------------
 
 

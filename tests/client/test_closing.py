@@ -464,7 +464,18 @@ def test_everything_that_sends_raises_with_why_after_the_end() -> None:
 
 def test_everything_that_sends_raises_before_the_beginning() -> None:
     session = client_for("ws://127.0.0.1:9").session(MODEL)
-    for call in (session.commit, session.create_response, session.wait_closed, lambda: session.wait_for("x")):
+    for call in (
+        session.commit,
+        session.create_response,
+        session.cancel_response,
+        session.wait_closed,
+        lambda: session.append_audio(PCM),
+        lambda: session.send_text("x"),
+        lambda: session.update(instructions="x"),
+        lambda: session.wait_for("x"),
+        lambda: session.ask(text="x"),
+        lambda: session.ask(text="x", stream=True),
+    ):
         with pytest.raises(ConnectionClosed, match=r"connect\(\)"):
             call()
     assert session.close_info is None

@@ -119,6 +119,19 @@ def test_the_message_tells_what_did_not_come(
             session.connect()
 
 
+def test_a_host_that_does_not_answer_at_all_is_given_up_at_the_deadline() -> None:
+    """Its queue of connections is full, so the system sends and sends again, for minutes."""
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as listener, contextlib.ExitStack() as stack:
+        port = listener.getsockname()[1]
+        for _ in range(4):
+            filler = stack.enter_context(socket.socket())
+            filler.setblocking(False)
+            filler.connect_ex(("127.0.0.1", port))
+        session = client_for(f"ws://127.0.0.1:{port}", timeouts=Timeouts(connect=CONNECT)).session(MODEL)
+        with on_time(), pytest.raises(DeadlineExceeded):
+            session.connect()
+
+
 def test_a_slow_name_server_cannot_hold_connect_and_no_connection_comes_later(monkeypatch: pytest.MonkeyPatch) -> None:
     answer, asked = threading.Event(), threading.Event()
     real = socket.getaddrinfo
@@ -265,3 +278,19 @@ def test_a_session_that_is_open_cannot_be_opened_again() -> None:
         with pytest.raises(RuntimeError, match="open already"):
             session.connect()
         assert session.is_open
+
+
+def test_an_interrupted_connect_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C while connect() waits: the fixture sees that no thread and no socket is left."""
+
+    def interrupted(*_: object) -> bool:
+        raise KeyboardInterrupt
+
+    with Peer(never_created) as peer:
+        session = client_for(peer.url, timeouts=Timeouts(connect=60)).session(MODEL)
+        with monkeypatch.context() as patch:
+            patch.setattr(_connection.Connection, "_wait", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                session.connect()
+        assert not session.is_open
+        assert session.wait_closed(SOON) is session.close_info

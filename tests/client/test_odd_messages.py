@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from dashscope_rt import AnyEvent, Keepalive, Limits, events
+from dashscope_rt import AnyEvent, APIError, Keepalive, Limits, events
 from tests.client.wire import (
     MODEL,
     Heard,
@@ -186,6 +186,56 @@ def test_events_that_came_along_with_the_upgrade_are_not_lost() -> None:
         session.on("x")(heard)
         with session:
             assert heard.get().type == "x"
+
+
+@pytest.mark.parametrize("odd", [{"session": 7}, {"session": {"id": 7}}, {"session": {"tools": "x"}}, {"session": None}, {}])
+def test_a_session_opens_though_its_first_events_cannot_be_read_whole(odd: dict[str, Any]) -> None:
+    """What the service accepted is accepted; a field of the wrong kind is no reason to wait for the deadline."""
+
+    def script(line: Line) -> None:
+        line.accept()
+        line.send({"type": "session.created", **odd})
+        line.read_event("session.update")
+        line.send({"type": "session.updated", **odd})
+        line.drain()
+
+    with Peer(script) as peer, client_for(peer.url).session(MODEL, turn_detection=None) as session:
+        assert session.is_open
+        assert session.output_rate == 24000
+        assert session.uses_vad is False
+
+
+def test_an_error_that_cannot_be_read_whole_still_refuses_the_configuration() -> None:
+    def script(line: Line) -> None:
+        line.accept()
+        line.send(created())
+        line.read_event("session.update")
+        line.send({"type": "error", "error": {"message": "Voice 'x' is not supported.", "code": 7, "status": "x"}})
+        line.drain()
+
+    with Peer(script) as peer, pytest.raises(APIError, match="not supported"):
+        client_for(peer.url).session(MODEL, voice="x").connect()
+
+
+def test_a_message_of_exactly_the_limit_is_read() -> None:
+    heard = Heard()
+    with dialled(limits=Limits(max_message_bytes=100_000)) as at:
+        at.session.on("x")(heard)
+        frame = json.dumps({"type": "x", "padding": ""})
+        at.line.send({"type": "x", "padding": "y" * (100_000 - len(frame))})
+        assert len(heard.get().raw["padding"]) == 100_000 - len(frame)
+        assert at.session.is_open
+
+
+def test_a_very_large_message_is_read_whole() -> None:
+    heard = Heard()
+    with dialled() as at:
+        at.session.on("x")(heard)
+        padding = "".join(chr(0x4E00 + number % 5000) for number in range(4_000_000))
+        sending = threading.Thread(target=at.line.send, args=({"type": "x", "padding": padding},), daemon=True)
+        sending.start()
+        assert heard.get(20).raw["padding"] == padding
+        sending.join(SOON)
 
 
 # ---- the inbox ----------------------------------------------------------------------------------------------------

@@ -536,6 +536,43 @@ def test_acknowledged_events_of_many_threads_get_their_own_answers() -> None:
         assert at.sees_nothing() == []
 
 
+def test_senders_that_never_pause_do_not_keep_the_client_from_hearing() -> None:
+    """Reading, pongs and deadlines go on though the queue is never empty."""
+    heard, stop = Heard(), threading.Event()
+    with manual(timeouts=Timeouts(send=SOON)) as at:
+        at.session.on("x")(heard)
+
+        def flood() -> None:
+            while not stop.is_set():
+                at.session.append_audio(PCM * 40)
+
+        swallowing = Background(at.line.swallow)
+        senders = [Background(flood) for _ in range(3)]
+        try:
+            for number in range(5):
+                at.line.send({"type": "x", "number": number})
+                assert heard.get().raw["number"] == number
+            assert all(sender.running for sender in senders)
+            assert swallowing.running
+        finally:
+            stop.set()
+        for sender in senders:
+            sender.result()
+
+
+def test_on_sent_tells_of_every_event_that_left_in_order() -> None:
+    heard = Heard()
+    with manual(on_sent=heard) as at:
+        ids = [at.session.append_audio(PCM), at.session.commit(), at.session.create_response()]
+        for _ in ids:
+            at.line.read_event()
+        at.settle()
+        told = [(sent.type, sent.event_id) for sent in heard.all if sent.type != "session.update"]
+    assert told == list(
+        zip(["input_audio_buffer.append", "input_audio_buffer.commit", "response.create"], ids, strict=True)
+    )
+
+
 # ---- a full line --------------------------------------------------------------------------------------------------
 
 MEGABYTE = b"\x01\x02" * 512 * 1024

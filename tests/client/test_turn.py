@@ -289,3 +289,12 @@ def test_an_answer_known_only_from_response_done_has_its_text() -> None:
     with manual() as at:
         turn = asked(at, [response_created(), response_done("resp_1", message("Whole.", kind="audio"))])
     assert turn.text == "Whole."
+
+
+def test_a_text_in_several_parts_is_put_together_part_by_part() -> None:
+    def part(text: str, index: int, item: str) -> dict[str, Any]:
+        return {**text_delta(text, item=item), "content_index": index}
+
+    with manual() as at:
+        pieces = [part("One ", 0, "a"), part("three ", 1, "a"), part("two ", 0, "a"), part("five.", 0, "b"), part("four ", 1, "a")]
+        assert asked(at, [response_created(), *pieces, response_done()]).text == "One two three four five."

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
-
 import pytest
 
 from tests.client.conftest import clean_environment, nothing_left_behind  # noqa: F401 - fixtures
 
-from .table import ELSEWHERE, README, SWITCH, Table
+from .table import ELSEWHERE, README, WRITING, Table
 
 TABLE = Table()
 LAST = "test_table.py"
@@ -30,7 +28,7 @@ class Collector:
                 TABLE.passed[test] = TABLE.passed.get(test, 0.0) + report.duration
 
     def pytest_sessionfinish(self) -> None:
-        if os.environ.get(SWITCH) == "1" and TABLE.rows:
+        if WRITING and TABLE.rows:
             README.write_text(TABLE.text(), encoding="utf-8")
 
 

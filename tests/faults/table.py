@@ -5,6 +5,7 @@ Tests of other folders hand in nothing; `ELSEWHERE` says which of them prove whi
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import attrs
@@ -12,6 +13,7 @@ import attrs
 HOME = Path(__file__).parent
 README = HOME / "README.md"
 SWITCH = "DASHSCOPE_RT_WRITE_FAULT_TABLE"
+WRITING = os.environ.get(SWITCH) == "1"  # now: the tests take such variables away
 HEAD = f"""# Faults, and what the user of a session sees
 
 Written by the test run (`{SWITCH}=1 python -m pytest tests`); every other run checks that it has exactly the rows of

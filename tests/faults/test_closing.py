@@ -93,7 +93,12 @@ def test_close_ends_a_connect_that_is_under_way(table: Table, name: str) -> None
         thread.join(DEADLINE + SPARE)
         assert not thread.is_alive()
         assert len(raised) == 1
-    table.add("Closing", f"close() while connecting against {BEFORE_IT_OPENS[name]}", "close() returns, connect() raises", took)
+    table.add(
+        "Closing",
+        f"close() while connecting against {BEFORE_IT_OPENS[name]}",
+        "close() returns, connect() raises",
+        took,
+    )
 
 
 def test_every_fault_is_met_by_close() -> None:
@@ -110,4 +115,6 @@ def test_close_while_a_callback_is_stuck(table: Table) -> None:
         assert time.monotonic() - start < DEADLINE + SPARE
         gate.leave.set()
         watch.get("on_close")
-    table.add("Closing", "close() while a callback is stuck", "close() returns; on_close when the callback has ended", took)
+    table.add(
+        "Closing", "close() while a callback is stuck", "close() returns; on_close when the callback has ended", took
+    )

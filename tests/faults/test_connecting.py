@@ -181,7 +181,10 @@ def test_no_switch_turns_certificate_checks_off(table: Table) -> None:
     """Whoever wants that has to write it down as an SSLContext of their own."""
     start = time.monotonic()
     words = ("verify", "insecure", "check_", "unsafe", "trust", "cert")
-    options = [*inspect.signature(rt.RealtimeClient).parameters, *inspect.signature(rt.RealtimeClient.session).parameters]
+    options = [
+        *inspect.signature(rt.RealtimeClient).parameters,
+        *inspect.signature(rt.RealtimeClient.session).parameters,
+    ]
     assert [name for name in options if any(word in name for word in words)] == []
     with service(tls=True) as emulator:
         client = rt.RealtimeClient(KEY, url=emulator.url, proxy="")
@@ -203,7 +206,9 @@ def test_the_security_notes_say_it_in_half_a_page(table: Table) -> None:
     for word in ("redirect", "certificate", "log", "line break", "16 MiB"):
         assert word in text.lower().replace("mib", "MiB"), word
     assert len(text.split()) < 500
-    table.add("Secrets", "what is promised about keys and messages", "SECURITY.md, half a page", time.monotonic() - start)
+    table.add(
+        "Secrets", "what is promised about keys and messages", "SECURITY.md, half a page", time.monotonic() - start
+    )
 
 
 def test_a_wrong_key_and_a_good_one(table: Table) -> None:

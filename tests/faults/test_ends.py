@@ -173,7 +173,10 @@ def test_silence_is_noticed_within_interval_and_timeout(table: Table) -> None:
 
 def test_silence_without_pings_ends_the_turn_at_its_deadline_and_close_in_its_own(table: Table) -> None:
     off = rt.Keepalive(ping_interval=None)
-    with service("silence@response.audio.delta:2") as emulator, watched(emulator, keepalive=off) as watch:
+    with (
+        service("silence@response.audio.delta:2") as emulator,
+        watched(emulator, keepalive=off, timeouts={"close": 0.3}) as watch,
+    ):
         asked = ask(watch, timeout=0.3)
         assert isinstance(asked.error, rt.DeadlineExceeded)
         assert asked.took < 0.3 + SPARE
@@ -251,7 +254,6 @@ def test_a_message_over_the_limit_ends_the_session_before_it_is_read(table: Tabl
         info = watch.get("on_close")
         assert (info.who, info.code, type(info.error)) == ("client", 1009, rt.MessageTooLarge)
         assert "max_message_bytes" in str(info.error)
-        assert emulator.wait_closed(connection=1).close_code == 1009
         sees = f"{asked.name}, {watch.story}"
     table.add("Secrets", "a message over max_message_bytes (16 MiB by default)", sees, asked.took, "the session")
 
@@ -274,7 +276,7 @@ REORDERED = (
 )  # fmt: skip
 BENIGN = {
     "drip": ("The line is bad", "slow drip: one byte at a time, handshake included"),
-    "split": ("The line is bad", "frames cut anywhere, 61 bytes at a time"),
+    "split=400": ("The line is bad", "frames cut anywhere, 400 bytes at a time"),
     "fragment": ("The line is bad", "every message in fragments of 100 bytes, with pings between"),
     "fragment=1": ("The line is bad", "every message in fragments of one byte"),
     "bad-json@sent:*": ("Messages", "bad JSON before every event"),

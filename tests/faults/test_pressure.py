@@ -146,10 +146,14 @@ def test_what_is_queued_sent_dropped_and_replaced_is_counted(table: Table) -> No
     off = rt.Keepalive(ping_interval=None)
     with (
         service("stop-reading@input_audio_buffer.clear") as emulator,
-        watched(emulator, keepalive=off, limits=rt.Limits(outbox_bytes=1 << 20), timeouts={"send": 0.2}) as watch,
+        watched(
+            emulator, keepalive=off, limits=rt.Limits(outbox_bytes=1 << 20), timeouts={"send": 0.2, "close": 0.3}
+        ) as watch,
     ):
-        watch.session.append_audio(HEARD)
-        watch.session.clear_audio()
+        with watch.session.expect("input_audio_buffer.cleared") as cleared:
+            watch.session.append_audio(HEARD)
+            watch.session.clear_audio()
+            cleared.wait()
         emulator.wait_for("input_audio_buffer.clear")
         before = watch.session.stats
         assert before.audio_sent_ms == 100
@@ -185,7 +189,7 @@ def test_an_unsent_video_frame_makes_room_for_a_newer_one(table: Table) -> None:
     off = rt.Keepalive(ping_interval=None)
     with (
         service("stop-reading@input_audio_buffer.clear") as emulator,
-        watched(emulator, keepalive=off, timeouts={"send": 2.0}) as watch,
+        watched(emulator, keepalive=off, timeouts={"send": 2.0, "close": 0.3}) as watch,
     ):
         watch.session.append_audio(HEARD)
         watch.session.clear_audio()
@@ -210,7 +214,10 @@ def test_every_wait_has_a_deadline(table: Table) -> None:
     """Against a service that has fallen silent."""
     off = rt.Keepalive(ping_interval=None)
     deadline = 0.2
-    with service("silence@session.updated") as emulator, watched(emulator, keepalive=off) as watch:
+    with (
+        service("silence@session.updated") as emulator,
+        watched(emulator, keepalive=off, timeouts={"close": 0.3}) as watch,
+    ):
         session = watch.session
         committed = session.commit()
         waits = {

@@ -337,13 +337,16 @@ def types(talk: Talk) -> list[str]:
 
 
 def test_events_come_twice_in_another_order_or_not_at_all() -> None:
-    with emulator(
-        "duplicate@response.created",
-        "reorder@response.audio.done",
-        "lose@response.content_part.added",
-        "unknown-event@response.done",
-        "unknown-ids@response.output_item.added",
-    ) as made, talking(made, **MANUAL) as talk:
+    with (
+        emulator(
+            "duplicate@response.created",
+            "reorder@response.audio.done",
+            "lose@response.content_part.added",
+            "unknown-event@response.done",
+            "unknown-ids@response.output_item.added",
+        ) as made,
+        talking(made, **MANUAL) as talk,
+    ):
         talk.ask()
         talk.events.clear()
         talk.turn()  # up to the end of the response that never was
@@ -356,9 +359,10 @@ def test_events_come_twice_in_another_order_or_not_at_all() -> None:
         assert came[-2:] == ["response.hologram.delta", "response.done"]
         assert "resp_nobody" in json.dumps(talk.events)
         plain = [event["type"] for event in talk.events if "nobody" not in json.dumps(event)]
-        assert plain.index("response.audio.done") == plain.index("response.audio_transcript.done") + 1 or plain.index(
-            "response.audio.done"
-        ) == plain.index("response.content_part.done") + 1
+        assert (
+            plain.index("response.audio.done") == plain.index("response.audio_transcript.done") + 1
+            or plain.index("response.audio.done") == plain.index("response.content_part.done") + 1
+        )
 
 
 def test_the_last_event_of_all_is_not_held_for_ever() -> None:

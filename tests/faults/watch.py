@@ -131,9 +131,9 @@ def watched(
         yield watch
     finally:
         watch.close()
-        closes = watch.got("on_close")
-        assert len(closes) <= 1
-        assert closes or watch.session.close_info is None or not watch.got("on_open")
+        if watch.got("on_open"):
+            watch.get("on_close")
+        assert len(watch.got("on_close")) <= 1  # once, and not for a session that never was
 
 
 @attrs.define
