@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ._session.recovery import Lost, Reconnecting
     from ._session.sent import Sent
     from ._session.stats import Stats
+    from .audio import Microphone, Speaker
     from .client import RealtimeClient
     from .config import (
         UNSET,
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
         Transcription,
         Translation,
     )
+    from .conversation import Conversation
     from .errors import (
         APIError,
         AuthenticationError,
@@ -63,12 +65,15 @@ if TYPE_CHECKING:
     )
     from .events import AnyEvent
     from .models import MODELS, REGIONS, VOICES, ModelInfo, lookup
-    from .responses import FunctionCall, InputTranscript, Response
+    from .responses import FunctionCall, InputTranscript, Interruption, McpApproval, Response
     from .session import Expected, RealtimeSession
+    from .tools import Tool, ToolFailure, ToolPolicy
     from .turns import Piece, Timing, Turn
+    from .video import VideoFeed
 
 # Where each name of the public surface lives.
 _HOMES: dict[str, tuple[str, ...]] = {
+    "audio": ("Microphone", "Speaker"),
     "client": ("RealtimeClient",),
     "config": (
         "UNSET",
@@ -87,6 +92,7 @@ _HOMES: dict[str, tuple[str, ...]] = {
         "Transcription",
         "Translation",
     ),
+    "conversation": ("Conversation",),
     "errors": (
         "APIError",
         "AuthenticationError",
@@ -118,17 +124,25 @@ _HOMES: dict[str, tuple[str, ...]] = {
     "responses": (
         "FunctionCall",
         "InputTranscript",
+        "Interruption",
+        "McpApproval",
         "Response",
     ),
     "session": (
         "Expected",
         "RealtimeSession",
     ),
+    "tools": (
+        "Tool",
+        "ToolFailure",
+        "ToolPolicy",
+    ),
     "turns": (
         "Piece",
         "Timing",
         "Turn",
     ),
+    "video": ("VideoFeed",),
     "_session.recovery": (
         "Lost",
         "Reconnecting",
@@ -152,17 +166,21 @@ __all__ = [
     "CloseInfo",
     "ConnectionClosed",
     "ConnectionFailed",
+    "Conversation",
     "DeadlineExceeded",
     "Expected",
     "ForkedSessionError",
     "FunctionCall",
     "FunctionTool",
     "InputTranscript",
+    "Interruption",
     "Keepalive",
     "Limits",
     "Lost",
+    "McpApproval",
     "McpTool",
     "MessageTooLarge",
+    "Microphone",
     "ModelInfo",
     "ModelNotFoundError",
     "PermissionDeniedError",
@@ -182,14 +200,19 @@ __all__ = [
     "ServiceBusyError",
     "SessionConfig",
     "SmartTurn",
+    "Speaker",
     "SpeakerDetection",
     "Stats",
     "Timeouts",
     "Timing",
+    "Tool",
+    "ToolFailure",
+    "ToolPolicy",
     "Transcription",
     "Translation",
     "Turn",
     "UnsupportedByModel",
+    "VideoFeed",
     "WaitInCallbackError",
     "__version__",
     "audio",

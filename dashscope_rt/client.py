@@ -14,13 +14,14 @@ from ._network import secret as _secret
 from ._network.secret import Secret
 from ._network.transport import Endpoint
 from ._version import __version__
-from .config import Keepalive, Limits, Reconnect, SessionConfig, Timeouts, merge
+from .config import UNSET, Keepalive, Limits, Reconnect, SessionConfig, Timeouts, Unset, merge
 from .errors import AuthenticationError
 from .models import lookup
 
 if TYPE_CHECKING:
     from .images import Image
     from .session import RealtimeSession
+    from .tools import Tool, ToolPolicy
     from .turns import Turn
 
 _KEY_VARIABLE = "DASHSCOPE_API_KEY"
@@ -111,6 +112,8 @@ class RealtimeClient:
         config: SessionConfig | None = None,
         *,
         reconnect: Reconnect | bool = False,
+        tools: Iterable[Any] | Unset | None = UNSET,
+        tool_policy: ToolPolicy | None = None,
         allow_unsupported: bool = False,
         **options: Any,
     ) -> RealtimeSession:
@@ -121,6 +124,9 @@ class RealtimeClient:
             config: A `SessionConfig`, or
             reconnect: What to do when the connection is lost: False ends the session, True goes on with the defaults of
                 `Reconnect`, or a policy of your own.
+            tools: What the model may call: functions (see `Tool` for how they are described to it), `Tool`,
+                `FunctionTool` or a dict for those answered by ``on_function_call``, `McpTool`.
+            tool_policy: `ToolPolicy`: how long a function may take, and how often functions are called in a turn.
             allow_unsupported: Send also what this model is known not to take, and let the service decide.
             **options: the fields of `SessionConfig` (``voice=…``, ``turn_detection=None``, …) and callbacks
                 (``on_audio_delta=…``), registered before anything can be missed.
@@ -128,16 +134,21 @@ class RealtimeClient:
         Raises:
             ValueError: A field's value is outside its documented range.
             UnsupportedByModel: The model cannot do that.
-            TypeError: There is no such field or callback; the message names the nearest.
+            TypeError: There is no such field or callback; the message names the nearest. Or no schema can be made of a
+                function; the message names it and the parameter.
         """
         if not isinstance(model, str) or not model.strip():
             raise ValueError("model must be a name such as 'qwen3.5-omni-flash-realtime'")
         # Here, because a program that only prepares a client need not load what a session needs.
         from ._session.callbacks import check_names
         from .session import RealtimeSession
+        from .tools import divided
 
         callbacks = check_names(options)
         fields = {name: value for name, value in options.items() if not name.startswith("on_")}
+        functions: list[Tool] = []
+        if tools is not UNSET:
+            fields["tools"], functions = (None, []) if tools is None else divided(tools)
         wanted = SessionConfig.of(**fields) if fields else SessionConfig()
         if config is not None:
             wanted = merge(config, wanted)
@@ -151,6 +162,8 @@ class RealtimeClient:
             keepalive=self.keepalive,
             limits=self.limits,
             reconnect=Reconnect() if reconnect is True else reconnect or None,
+            tools=functions,
+            tool_policy=tool_policy,
             allow_unsupported=allow_unsupported,
         )
 

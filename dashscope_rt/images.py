@@ -25,8 +25,8 @@ def prepare(image: Image, max_base64_bytes: int | None) -> bytes:
     """Return a picture as a JPEG that the service takes.
 
     Args:
-        image: A file's bytes, its path, a binary file object, a Pillow image, or a numpy array (uint8; height x width, or
-            with 3 RGB or 4 RGBA channels; OpenCV's BGR must be turned around first).
+        image: A file's bytes, its path, a binary file object, a Pillow image, or a numpy array (uint8; height x
+            width, or with 3 RGB or 4 RGBA channels; OpenCV's BGR must be turned around first).
         max_base64_bytes: What the model takes, counted as Base64 text (4 bytes for every 3).
 
     Raises:

@@ -6,8 +6,8 @@
     replay = Replay(Recording.read("call.jsonl"), on_text_delta=lambda event: print(event.delta))
     replay.run(speed=0)                                         # 0 at once, 1 as it was, 4 four times as fast
 
-Keys, tokens and the addresses and credentials of MCP servers are never written. ``texts=False`` writes dots for what was
-said and written, ``audio=False`` only the lengths of audio and pictures, ``ids=False`` numbers for the identifiers.
+Keys, tokens and the addresses and credentials of MCP servers are never written. ``texts=False`` writes dots for what
+was said and written, ``audio=False`` only the lengths of audio and pictures, ``ids=False`` numbers for the identifiers.
 The same recording behind a socket: `dashscope_rt.testing.replaying`, or the pytest fixture ``dashscope_replay``.
 """
 
@@ -209,7 +209,7 @@ class Replay(Listening):
         self._stop.set()
 
 
-def _answer(call: FunctionCall, output: str) -> str:
+def _answer(_call: FunctionCall, _output: str) -> str:
     return "replayed"
 
 

@@ -165,9 +165,15 @@ class McpApproval:
     __slots__ = ("_decide", "_once", "arguments_json", "id", "name", "server_label")
 
     def __init__(
-        self, *, id: str, server_label: str, name: str, arguments_json: str, decide: Callable[[str, bool], str] | None
+        self,
+        request_id: str,
+        *,
+        server_label: str,
+        name: str,
+        arguments_json: str,
+        decide: Callable[[str, bool], str] | None = None,
     ) -> None:
-        self.id = id
+        self.id = request_id
         self.server_label = server_label
         self.name = name
         self.arguments_json = arguments_json.strip()
@@ -277,8 +283,8 @@ class Response:
     @property
     def text(self) -> str:
         """What the model said or wrote: the transcript of its speech, or its text."""
-        parts = [self._finals.get(key) or "".join(pieces) for key, pieces in self._texts.items()]
-        parts += [text for key, text in self._finals.items() if key not in self._texts]
+        parts = [self._finals.get(key) or "".join(pieces) for key, pieces in self._texts.copy().items()]
+        parts += [text for key, text in self._finals.copy().items() if key not in self._texts]
         return "".join(parts) or "".join(item.text for item in self.output)
 
     @property

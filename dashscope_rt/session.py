@@ -19,13 +19,14 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from . import codec, config
 from . import events as ev
 from ._network.transport import Endpoint
 from ._session.asking import TurnTaking
 from ._session.callbacks import Callback
+from ._session.calling import Toolbox
 from ._session.connection import ENDED, OPEN, Connection
 from ._session.listening import Listening
 from ._session.playing import Outlet
@@ -46,6 +47,8 @@ from .errors import (
 )
 from .images import Image, prepare
 from .models import ModelInfo
+from .tools import Tool, ToolPolicy, divided
+from .tools import named as tool_name
 from .turns import Turn
 
 if TYPE_CHECKING:
@@ -54,6 +57,7 @@ if TYPE_CHECKING:
 _APPEND_LIMIT = 1024 * 1024  # bytes of raw audio in one event; the service's own limit is 15 MiB of Base64
 _log = logging.getLogger("dashscope_rt")
 _S = TypeVar("_S", bound="RealtimeSession")
+_F = TypeVar("_F", bound=Callable[..., object])
 
 
 class RealtimeSession(Listening):
@@ -79,6 +83,8 @@ class RealtimeSession(Listening):
         keepalive: Keepalive,
         limits: Limits,
         reconnect: Reconnect | None = None,
+        tools: Iterable[Tool] = (),
+        tool_policy: ToolPolicy | None = None,
         allow_unsupported: bool = False,
     ) -> None:
         super().__init__(callbacks)
@@ -92,6 +98,10 @@ class RealtimeSession(Listening):
         self._pid = 0
         self._connecting = threading.Lock()  # held while a connection is made and not yet known as ours
         self._turns = TurnTaking(self)
+        self._toolbox = Toolbox(
+            tool_policy or ToolPolicy(), self._declared_tools, lambda: self._registry.has("on_function_call")
+        )
+        self._toolbox.add(tools)
         self._outlet: Outlet | None = None
         self.model = model
         self.timeouts = timeouts
@@ -128,6 +138,7 @@ class RealtimeSession(Listening):
             audio_rates=(self.input_rate, self._configured_rate("output") or self.model.default_output_rate),
             takes_text=self.model.text_input,
             registry=self._registry,
+            toolbox=self._toolbox,
             timeouts=self.timeouts,
             keepalive=self._keepalive,
             limits=self._limits,
@@ -225,10 +236,83 @@ class RealtimeSession(Listening):
         return self._config.turn_detection is not None
 
     @property
+    def has_audio(self) -> bool:
+        """Whether audio was appended since the last turn was committed or cleared, so that a picture may follow."""
+        return self._connection is not None and self._connection.has_audio
+
+    @property
     def stats(self) -> Stats:
         """What went where since the session was opened: `Stats`, a snapshot."""
         connection = self._connection
         return connection.stats() if connection is not None else Stats()
+
+    # ---- tools ------------------------------------------------------------------------------------------------
+
+    @overload
+    def tool(self, function: _F, /) -> _F: ...
+    @overload
+    def tool(
+        self,
+        /,
+        *,
+        name: str | None = None,
+        description: str | None = None,
+        parameters: Mapping[str, Any] | None = None,
+        timeout: float | None = None,
+    ) -> Callable[[_F], _F]: ...
+    def tool(
+        self,
+        function: Any = None,
+        /,
+        *,
+        name: str | None = None,
+        description: str | None = None,
+        parameters: Mapping[str, Any] | None = None,
+        timeout: float | None = None,
+    ) -> Any:
+        """Let the model call a function: ``@session.tool``, or ``@session.tool(timeout=5)``.
+
+        The model learns its name, its docstring and its parameters from it (see `Tool`); the calls run on threads of
+        their own, and what the function returns is the answer (the whole contract is written in `_session.calling`).
+        When the session is open already, a ``session.update`` with all tools is sent at once. A tool of the same name
+        is replaced.
+
+        Args:
+            function: The function; returned as it is.
+            name: What the model calls it by; None takes the function's own.
+            description: What it does and when to call it; None takes the docstring.
+            parameters: A JSON Schema of your own; None makes one of the signature.
+            timeout: Seconds for one call; None takes `ToolPolicy.timeout`.
+
+        Raises:
+            TypeError: No schema can be made of it; the message names function and parameter.
+            ValueError: The name is none the service takes.
+            UnsupportedByModel: This model calls no functions, or not together with search.
+            ConnectionClosed: The session ended while the update was being sent.
+        """
+        options: dict[str, Any] = {
+            "name": name, "description": description, "parameters": parameters, "timeout": timeout,
+        }  # fmt: skip
+        if function is None:
+            return lambda inner: self._add_tool(Tool(inner, **options), inner)
+        return self._add_tool(Tool(function, **options), function)
+
+    def _add_tool(self, tool: Tool, function: _F) -> _F:
+        others = [other for other in self._declared_tools() if tool_name(other) != tool.name]
+        tools = [*others, tool.config]
+        self._toolbox.add([tool])
+        if self._connection is not None and self._connection.info is None and self._pid == os.getpid():
+            self.update(tools=tools)
+            return function
+        wanted = config.merge(self._config, tools=tools)
+        if not self._allow_unsupported:
+            config.check(wanted, self.model)
+        self._config = wanted
+        return function
+
+    def _declared_tools(self) -> tuple[Any, ...]:
+        tools = self._config.tools
+        return tools if isinstance(tools, tuple) else ()
 
     # ---- sending ----------------------------------------------------------------------------------------------
 
@@ -272,9 +356,9 @@ class RealtimeSession(Listening):
         """Send audio as if it were spoken, and return when all of it is on its way.
 
         Args:
-            source: An audio file's path or bytes (16-bit WAV; FLAC, OGG, MP3 and more with the extra ``audio``), a `Wav`,
-                raw samples, an iterable of raw samples, or an open `Microphone` (until that is closed). Stereo becomes
-                mono, and another rate is converted with the extra ``audio``.
+            source: An audio file's path or bytes (16-bit WAV; FLAC, OGG, MP3 and more with the extra ``audio``), a
+                `Wav`, raw samples, an iterable of raw samples, or an open `Microphone` (until that is closed). Stereo
+                becomes mono, and another rate is converted with the extra ``audio``.
             pace: In real time; False sends as fast as the network takes it. A microphone has a pace of its own.
             tail_ms: Silence after it. None takes what the service needs to notice the end of speech in VAD mode (the
                 configured silence and half a second), and nothing in manual mode.
@@ -313,9 +397,9 @@ class RealtimeSession(Listening):
         jpeg = prepare(image, self.model.max_image_base64_bytes)
         event = ev.InputImageBufferAppend(event_id=connection.next_id(), image=jpeg)
         if not connection.has_audio:
-            # A turn of nothing but pictures must be long enough to be committed; the VAD commits only what is spoken.
+            # A turn of nothing but pictures must be long enough to be committed; the VAD commits only speech.
             lead_ms = 100 if self.uses_vad else 1000
-            _log.info("no audio yet in this turn: %d ms of silence go before the picture, as the service wants", lead_ms)
+            _log.info("no audio yet in this turn: %d ms of silence go before the picture, which must not lead", lead_ms)
             connection.put_audio(silence(lead_ms, self.input_rate))
         return connection.send(event, newest_only=newest_only)
 
@@ -381,8 +465,8 @@ class RealtimeSession(Listening):
         mode the same happens by itself when the service hears speech.
 
         Args:
-            cancel: Also stop the answer at the service, without waiting for that; None does so in manual mode and leaves
-                it to the service in VAD mode.
+            cancel: Also stop the answer at the service, without waiting for that; None does so in manual mode and
+                leaves it to the service in VAD mode.
 
         Returns:
             Whether there was an answer to interrupt.
@@ -392,8 +476,8 @@ class RealtimeSession(Listening):
     def play_on(self, speaker: Outlet | None) -> None:
         """Let a speaker play the answers as they come, and fall silent when the user interrupts.
 
-        It is fed before callbacks run, so no callback can make it late. `Response.heard_ms` and `Turn.heard_ms` then say
-        how much was really heard. The speaker stays yours: open it and close it.
+        It is fed before callbacks run, so no callback can make it late. `Response.heard_ms` and `Turn.heard_ms` then
+        say how much was really heard. The speaker stays yours: open it and close it.
 
         Args:
             speaker: A `Speaker`, or anything with its ``write``, ``end``, ``stop``, ``unheard``, ``heard_ms`` and
@@ -436,7 +520,8 @@ class RealtimeSession(Listening):
 
         Args:
             changes: A `SessionConfig`, or
-            **fields: its fields: ``session.update(instructions="Be brief.")``; None is sent as null.
+            **fields: its fields: ``session.update(instructions="Be brief.")``; None is sent as null. ``tools`` is the
+                whole list, functions among them; what is not in it is not called any more.
 
         Returns:
             The event's id; ``session.wait_ack(event_id)`` waits for ``session.updated`` or raises what was refused.
@@ -446,6 +531,9 @@ class RealtimeSession(Listening):
             UnsupportedByModel: The model cannot do that; nothing was sent.
             TypeError: There is no such field; the message names the nearest.
         """
+        functions: list[Tool] = []
+        if fields.get("tools") is not None:
+            fields["tools"], functions = divided(fields["tools"])
         named = changes if changes is not None and not fields else SessionConfig.of(**fields)
         if changes is not None and fields:
             named = config.merge(changes, named)
@@ -456,6 +544,7 @@ class RealtimeSession(Listening):
         if not wire:
             raise ValueError("update() names no field; nothing was sent")
         connection = self._open_connection()
+        self._toolbox.add(functions)
         before, self._config = self._config, merged
 
         def undo() -> None:  # network thread: a refused change must not be repeated by the next connection
@@ -588,11 +677,11 @@ class RealtimeSession(Listening):
         """Ask one question and get the answer; works in manual and in VAD mode, on any thread.
 
         Without any input it asks for a response to what the conversation holds. When the model calls functions and
-        somebody answers them (``on_function_call``), the turn goes on until the answer that follows.
+        somebody answers them (tools, ``on_function_call``), the turn goes on until the answer that follows.
 
         Args:
-            audio: Path or bytes of an audio file, a `Wav`, raw samples in the session's format, or an iterable of pieces
-                of raw samples (sent as they come); files as in `stream_audio`.
+            audio: Path or bytes of an audio file, a `Wav`, raw samples in the session's format, or an iterable of
+                pieces of raw samples (sent as they come); files as in `stream_audio`.
             text: Sent as a text item where the model takes them (3.5, 3.8); as the instructions of this response on
                 older models, which is not quite the same: it is not remembered.
             images: As in `append_image`. Without audio, a second of silence goes first, because the service wants

@@ -154,7 +154,7 @@ class Tool:
 
     def _read_signature(self, own: str, docs: docstring.Docs) -> Shape:
         try:
-            hints = resolve(_hinted(self.function), own)
+            hints = resolve(_hinted(self.function), f"{own}()")
         except HintError as error:
             raise TypeError(str(error)) from None
         fields: dict[str, Field] = {}
@@ -223,15 +223,14 @@ class Tool:
         return f"Tool({self.name}({', '.join(self.parameters.get('properties') or ())}))"
 
 
-Given = Callable[..., object] | Tool | FunctionTool | Mapping[str, Any]
-
-
-def divided(given: Iterable[Any]) -> tuple[list[Any], list[Tool]]:
+def divided(given: object) -> tuple[list[Any], list[Tool]]:
     """Split what ``tools=`` was given: what the service is told of each, and the functions among them.
 
     Raises:
         TypeError, ValueError: As `Tool` does, and for two functions of one name.
     """
+    if not isinstance(given, Iterable) or isinstance(given, (str, Mapping)):
+        raise TypeError(f"tools= takes a list of functions, Tool, FunctionTool, McpTool or dicts, not {_kind(given)}")
     told: list[Any] = []
     functions: list[Tool] = []
     for item in given:
@@ -253,6 +252,10 @@ def named(tool: object) -> str:
     inner = tool.get("function", tool) if isinstance(tool, Mapping) else None
     name = inner.get("name") if isinstance(inner, Mapping) else None
     return name if isinstance(name, str) else ""
+
+
+def _kind(thing: object) -> str:
+    return "a function" if _is_function(thing) else f"a {type(thing).__name__}"
 
 
 def _is_function(item: object) -> bool:

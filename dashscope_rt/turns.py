@@ -16,6 +16,7 @@ import attrs
 from . import events as ev
 from ._session.connection import Connection
 from ._session.display import as_html, as_text
+from ._session.playing import LATE
 from ._session.state import Done, Failure, Interrupted, Notice
 from .audio.wav import write_wav
 from .errors import (
@@ -30,7 +31,7 @@ from .errors import (
     ServiceBusyError,
     WaitInCallbackError,
 )
-from .responses import FunctionCall, InputTranscript, Response
+from .responses import CALLBACK, TOOL, FunctionCall, InputTranscript, Response
 
 _E = TypeVar("_E", bound=Exception)
 # Errors after which no answer comes, whatever they are about.
@@ -161,7 +162,7 @@ class Turn:
     @property
     def input_transcript(self) -> str:
         """What the service understood of the question; "" if it does not say."""
-        return " ".join(text for text in self._transcripts.values() if text)
+        return " ".join(text for text in self._transcripts.copy().values() if text)
 
     @property
     def function_calls(self) -> tuple[FunctionCall, ...]:
@@ -276,10 +277,18 @@ class Turn:
             raise self._attach(self._error)
 
     def _needs_callbacks(self) -> bool:
-        return self._tools_answer and any(not call.answered for call in self.function_calls)
+        return self._tools_answer and any(
+            call._taker == CALLBACK and not call.answered for call in self.function_calls
+        )
+
+    def _is_awaited(self, call: FunctionCall) -> bool:
+        return call._taker == TOOL or (call._taker == CALLBACK and self._tools_answer)
 
     def _what_is_missing(self) -> str:
-        if any(not call.answered for call in self.function_calls) and self._tools_answer:
+        running = {call.name for call in self.function_calls if call._taker == TOOL and not call.answered}
+        if running:
+            return f"the tool {', '.join(sorted(running))} has not returned"
+        if self._needs_callbacks():
             names = ", ".join(sorted({call.name for call in self.function_calls if not call.answered}))
             return f"the model called {names}, and no on_function_call callback has answered with call.respond(...)"
         if self._vad and not self._commits and not self.responses:
@@ -303,7 +312,7 @@ class Turn:
                 self._pieces.append(Piece(kind="text", text=event.delta or "", event=event))
                 timing.first_text_ms = self._ms(now) if timing.first_text_ms is None else timing.first_text_ms
         elif isinstance(event, ev.ResponseAudioDelta):
-            if self._is_ours(event.response_id):
+            if self._is_ours(event.response_id) and LATE not in notices:
                 self._pieces.append(Piece(kind="audio", event=event))
                 timing.first_audio_ms = self._ms(now) if timing.first_audio_ms is None else timing.first_audio_ms
         elif isinstance(event, ev.ResponseCreated):
@@ -362,7 +371,7 @@ class Turn:
         last = self.responses[-1]
         if any(response.done_at is None for response in self.responses):
             return
-        if last.status == "completed" and last.function_calls and self._tools_answer:
+        if last.status == "completed" and any(map(self._is_awaited, last.function_calls)):
             return
         if self._vad and (self._connection.state.speaking or self._commits > len(self.responses)):
             return

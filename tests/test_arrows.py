@@ -3,10 +3,13 @@
 __main__, cli                the command line; public names only
 web                          a browser on one side, a session on the other
 testing                      the emulator: knows the models, and nothing of the client that it judges
+recording                    a session in a file, and back into callbacks;  _recording: the file
 client                       key, region, workspace; opens sessions
+conversation, video          microphone, speaker and camera around a session
 session                      what a user holds
 _session                     the inside of a session: state, callbacks, queues, asking
-turns, responses, tools      what a session hands out
+turns, responses             what a session hands out
+tools, _tools                functions the model may call: hints to schema, arguments in, results out
 _network                     the socket and everything that touches it
 codec, _codec                text <-> event, config -> wire
 config, _config              what can be set
@@ -37,37 +40,55 @@ MAY_IMPORT: dict[str, set[str]] = {
     "codec": {"_codec", "_speed", "_events", "config", "errors", "events", "models"},
     "_network": {"_speed", "errors", "models"},
     "responses": {"audio", "errors", "events"},
-    "_session": {"_network", "audio", "codec", "config", "errors", "events", "images", "models", "responses", "turns"},
+    "_tools": set(),
+    "tools": {"_tools", "config", "responses"},
+    "_session": {
+        "_network", "audio", "codec", "config", "errors", "events", "images", "models", "responses", "tools", "turns",
+    },  # fmt: skip
     "turns": {"_session", "audio", "errors", "events", "responses"},
-    "session": {"_network", "_session", "audio", "codec", "config", "errors", "events", "images", "models", "turns"},
-    "client": {"_network", "_session", "_version", "config", "errors", "images", "models", "session", "turns"},
-    "testing": {"models"},
+    "session": {"_network", "_session", "audio", "codec", "config", "errors", "events", "images", "models", "tools", "turns"},
+    "client": {"_network", "_session", "_version", "config", "errors", "images", "models", "session", "tools", "turns"},
+    "conversation": {"audio", "errors", "session", "turns"},
+    "video": {"audio", "errors", "images", "session"},
+    "_recording": set(),
+    "recording": {
+        "_recording", "_session", "_version", "codec", "errors", "events", "models", "responses", "session",
+    },  # fmt: skip
+    "testing": {"_recording", "models"},
+    "cli": {"audio", "recording", "testing"},  # besides the names of the package itself
     "__init__": {
         "_session",
         "_version",
         "audio",
         "client",
         "config",
+        "conversation",
         "errors",
         "events",
         "models",
         "responses",
         "session",
+        "tools",
         "turns",
+        "video",
     },
-    "__main__": {"_version", "testing"},
+    "__main__": {"_version", "cli", "testing"},
 }
 # Two rooms on one floor: a Turn waits on a connection, and the session's inside feeds turns. One file each way.
 SAME_FLOOR = {("_session", "turns"), ("turns", "_session")}
 ASK_FOR_TYPES_ONLY = {("_session", "session")}  # under TYPE_CHECKING
 THIRD_PARTY = {  # who may know which library
     "websocket": {"_network"},
-    "cattrs": {"codec"},
+    "cattrs": {"codec", "_tools"},
     "websockets": {"testing", "_speed"},
     "pybase64": {"_speed"},
     "orjson": {"_speed"},
     "python_socks": {"_network"},
     "pytest": {"testing"},
+    "click": {"cli"},
+    "rich": {"cli"},
+    "yaml": {"cli"},
+    "platformdirs": {"cli"},
 }
 
 

@@ -92,8 +92,8 @@ def test_a_forked_child_does_not_keep_the_parents_connection_open(emulator: Emul
 def test_exit_with_open_sessions_is_quick_and_silent(emulator: Emulator) -> None:
     done = program(
         """
-        import time, atexit, dashscope_rt as rt
-        sessions = [rt.RealtimeClient("sk-1", url=URL).session(on_audio_delta=lambda e: time.sleep(30)).connect() for _ in range(5)]
+        import threading, time, dashscope_rt as rt
+        sessions = [rt.RealtimeClient("sk-1", url=URL).session(on_audio_delta=lambda e: threading.Event().wait(30)).connect() for _ in range(5)]
         for session in sessions:
             session.ask(text="speak to me", stream=True)
         sessions[0].wait_for("response.audio.delta", 10)
@@ -193,7 +193,7 @@ def test_it_works_in_a_gevent_patched_process(emulator: Emulator) -> None:
         def tick():
             while True:
                 ticks.append(1)
-                gevent.sleep(0.001)
+                gevent.sleep()
         ticker = gevent.spawn(tick)
         heard = []
         def talk(number):

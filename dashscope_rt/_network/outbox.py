@@ -178,7 +178,7 @@ class Outbox:
     def end(self, error: Callable[[], Exception]) -> list[Outgoing]:
         """Close the queue: waiting and later puts raise ``error()``. Returns what never left, once."""
         with self._room:
-            left, self._items, self._bytes = list(self._items), deque(), 0
+            left, self._items, self._bytes, self._kept = list(self._items), deque(), 0, 0
             self._front.clear()
             if self._ended is None:
                 self._ended = error

@@ -433,6 +433,9 @@ class NetworkThread:
         if isinstance(error, APIError):  # the service announced its own end; ours comes before its close frame
             self._last_words(transport, 1000)
             return CloseInfo(who="server", code=1006, reason=error.message, error=error)
+        if isinstance(error, DeadlineExceeded):  # nobody here asked for the end: the peer took too long
+            self._last_words(transport, 1000)
+            return CloseInfo(who="network", code=1006, error=error)
         code = error.close_code if isinstance(error, ProtocolError) else 1011
         self._last_words(transport, code, type(error).__name__ if isinstance(error, MessageTooLarge) else str(error))
         return CloseInfo(who="client", code=code, reason=str(error), error=error)

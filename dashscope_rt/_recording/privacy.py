@@ -28,7 +28,7 @@ def without_secrets(value: Any, name: str = "") -> Any:
     """Return a copy without keys, passwords and credentials, wherever they stand."""
     if isinstance(value, Mapping):
         if name == "headers":
-            return {key: REMOVED for key in value}
+            return dict.fromkeys(value, REMOVED)
         return {key: without_secrets(inner, str(key)) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):
         return [without_secrets(inner, name) for inner in value]

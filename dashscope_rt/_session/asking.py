@@ -72,6 +72,7 @@ class TurnTaking:
 
     def _claim(self, turn: Turn, connection: Connection, deadline: float) -> None:
         in_callback = connection.reader.is_current()
+        in_tool = connection.calling.is_current()
 
         def free() -> bool:
             current = self._current
@@ -82,6 +83,11 @@ class TurnTaking:
                 raise WaitInCallbackError(
                     "ask() was called in a callback while another turn runs, which may need a callback to end; ask"
                     " from another thread"
+                )
+            if running and in_tool:
+                raise WaitInCallbackError(
+                    "ask() was called in a tool while another turn runs, which may be waiting for this very tool; ask"
+                    " in another session, or from another thread without waiting for it"
                 )
             if not running:
                 self._current = turn
@@ -106,6 +112,11 @@ class TurnTaking:
             raise ValueError(
                 "in VAD mode pictures go along with speech, because the service commits them itself: pass audio too, or"
                 " open the session with turn_detection=None"
+            )
+        if text is not None and audio is not None and session.uses_vad and not model.text_input:
+            raise UnsupportedByModel(
+                f"{model.name} takes no text items, and in VAD mode it answers speech by itself: give the text with"
+                " session.update(instructions=…), or open the session with turn_detection=None"
             )
         if text is not None and not text.strip():
             raise ValueError("the question's text is empty; leave text out to ask without one")

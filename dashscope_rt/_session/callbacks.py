@@ -25,10 +25,11 @@ from typing import Any, Final, TypeVar
 
 from .. import events as ev
 from ..errors import CloseInfo
-from ..responses import InputTranscript
+from ..responses import CALLBACK, InputTranscript
 from .playing import LATE, Cut
+from .rounds import Approval, Call, ToolFailed
 from .sent import Sent
-from .state import Call, Done, Failure, Notice, Opened, Reopened, Retrying
+from .state import Done, Failure, Notice, Opened, Reopened, Retrying
 
 _log = logging.getLogger("dashscope_rt")
 Callback = Callable[..., object]
@@ -43,7 +44,9 @@ FRIENDLY: Final[Mapping[str, str]] = {
     "on_speech_started": "InputAudioBufferSpeechStarted: the user began to speak; stop playback",
     "on_speech_stopped": "InputAudioBufferSpeechStopped: the user stopped",
     "on_interrupted": "Interruption: an answer was cut off; what of it was heard",
-    "on_function_call": "FunctionCall: answer it with .respond(...)",
+    "on_function_call": "FunctionCall that no tool of the session takes: answer it with .respond(...)",
+    "on_tool_error": "ToolFailure: a tool raised, took too long, was called wrongly, or its result came too late",
+    "on_mcp_approval": "McpApproval: a call of an MCP server's tool waits for .approve() or .deny()",
     "on_done": "Response: an answer is over",
     "on_error": "APIError: the service reported an error; the session may well go on",
     "on_sent": "Sent: a client event has left",
@@ -293,7 +296,14 @@ class Reader:
         if isinstance(notice, InputTranscript):
             self._call_all("on_input_transcript", notice)
         elif isinstance(notice, Call):
-            self._call_all("on_function_call", notice.call)
+            if notice.call._taker == CALLBACK:
+                self._call_all("on_function_call", notice.call)
+        elif isinstance(notice, ToolFailed):
+            self._call_all("on_tool_error", notice.failure)
+        elif isinstance(notice, Approval):
+            if not self._registry.has("on_mcp_approval"):
+                _log.warning("an MCP server's tool waits for approval, and there is no on_mcp_approval callback")
+            self._call_all("on_mcp_approval", notice.approval)
         elif isinstance(notice, Done):
             self._call_all("on_done", notice.response)
         elif isinstance(notice, Failure):

@@ -98,11 +98,11 @@ class Commands:
 
     def refused(self, event_id: str) -> RealtimeError | None:
         """Return why a recent command was refused; None if it was not."""
-        return next((command.error for command in self._refused if command.event_id == event_id), None)
+        return next((command.error for command in self._refused.copy() if command.event_id == event_id), None)
 
     def waiting(self) -> bool:
         """Whether any answer is outstanding."""
-        return any(not command.settled for command in self._open)
+        return any(not command.settled for command in self._open.copy())  # asked without the lock too
 
     def fail_all(self, error: RealtimeError) -> list[str]:
         """Let every open command fail; returns their types."""

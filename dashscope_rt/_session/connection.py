@@ -33,6 +33,7 @@ from ..config import Keepalive, Limits, Reconnect, Timeouts
 from ..errors import APIError, BadRequestError, CloseInfo, ConnectionFailed, DeadlineExceeded, RealtimeError
 from . import process as _process
 from .callbacks import Inbox, Item, Reader, Registry
+from .calling import Calling, Toolbox
 from .opening import DIALLING, ENDED, OPEN, TOOK_LONG, Opening
 from .recovery import History, Lost, Reconnecting, Recovery, fatal
 from .sending import Sending
@@ -57,7 +58,7 @@ class Connection(Sending):
         configuration: Gives the wire's ``session`` object to send first, asked before every try.
         audio_rates: Hz of the audio going in and coming out, until the service says otherwise.
         takes_text: Whether the model takes text items, so that a conversation can be restored.
-        registry: The callbacks.
+        registry, toolbox: The callbacks and the tools.
         timeouts: Seconds.
         keepalive: Pings and silence.
         limits: Bytes.
@@ -72,6 +73,7 @@ class Connection(Sending):
         audio_rates: tuple[int, int],
         takes_text: bool,
         registry: Registry,
+        toolbox: Toolbox,
         timeouts: Timeouts,
         keepalive: Keepalive,
         limits: Limits,
@@ -90,13 +92,14 @@ class Connection(Sending):
         self._reconnect = reconnect
         # Guards the state, the opening, the sinks and the info; notified at every event while anybody waits.
         self.changed = threading.Condition(threading.Lock())
-        self.state = SessionState(audio_rates[1], timeouts.cancel, self.answer_call)
+        self.calling = Calling(toolbox, answer=self.answer_call, decide=self.decide, tell=self.tell)
+        self.state = SessionState(audio_rates[1], timeouts.cancel, rounds=self.calling.rounds)
         self.counters = Counters(self._input_rate)
         self.info: CloseInfo | None = None
         self._opening = Opening(configuration(), "", self.next_id)
         self._failure: RealtimeError | None = None
         self._waiting = 0  # threads inside a wait; spares a notify per event when there are none
-        self._sinks: tuple[Sink, ...] = ()
+        self._sinks: tuple[Sink, ...] = (self.calling.fold,)
         self._recovery = Recovery(reconnect) if reconnect is not None else None
         self._history = History(reconnect.history_chars if reconnect is not None else 0)
         self._lost: Lost | None = None  # the account of the gap that is open now
@@ -366,6 +369,7 @@ class Connection(Sending):
                 told, self._told = tuple(self._told), []
             self.inbox.put(None, told, 0, now)
         dues = [self.state.next_due(), self.reader.watch(now), self._tick_silence(now), self._tick_rotation(now)]
+        dues += [self.calling.watch(now)]
         if self._lost is not None and self._opening.phase != OPEN:
             if now >= self._opening_due:  # at the first connect the caller waits; here nobody does
                 raise DeadlineExceeded(
@@ -469,7 +473,8 @@ class Connection(Sending):
             was_open = self._opening.phase == OPEN or self._lost is not None
             error = info.error
             last = self.state.last_error
-            said_nothing = info.who == "network" or not info.reason or type(error) is APIError
+            repeats = last is not None and last.message == info.reason
+            said_nothing = info.who == "network" or not info.reason or repeats or type(error) is APIError
             if last is not None and not isinstance(last, BadRequestError) and info.who != "client" and said_nothing:
                 error = last  # the service had said why before it went
             info = attrs.evolve(
@@ -478,12 +483,13 @@ class Connection(Sending):
             if not was_open and self._failure is None:
                 self._failure = error if error is not None else closed_error(info)
             now, gone = time.monotonic(), closed_error(info)
-            notices: tuple[Notice, ...] = (*self.state.lose(gone, now)[2], Interrupted(gone))
+            notices: tuple[Notice, ...] = (*self._told, *self.state.lose(gone, now)[2], Interrupted(gone))
             for sink in self._sinks:
                 sink(None, notices, now)
             self.info = info
             self._opening.phase = ENDED
             self.changed.notify_all()
+        self.calling.end()
         self.counters.unsent(left)
         if was_open:
             self.inbox.put(info, notices, 0, now)

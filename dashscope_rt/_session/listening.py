@@ -11,7 +11,8 @@ from typing import TypeVar
 
 from .. import events as ev
 from ..errors import APIError, CloseInfo
-from ..responses import FunctionCall, InputTranscript, Interruption, Response
+from ..responses import FunctionCall, InputTranscript, Interruption, McpApproval, Response
+from ..tools import ToolFailure
 from .callbacks import Callback, Registry, key_of
 from .recovery import Lost, Reconnecting
 from .sent import Sent
@@ -27,6 +28,8 @@ _Started = TypeVar("_Started", bound=Callable[[ev.InputAudioBufferSpeechStarted]
 _Stopped = TypeVar("_Stopped", bound=Callable[[ev.InputAudioBufferSpeechStopped], object])
 _Interrupted = TypeVar("_Interrupted", bound=Callable[[Interruption], object])
 _Call = TypeVar("_Call", bound=Callable[[FunctionCall], object])
+_Failed = TypeVar("_Failed", bound=Callable[[ToolFailure], object])
+_Approval = TypeVar("_Approval", bound=Callable[[McpApproval], object])
 _Done = TypeVar("_Done", bound=Callable[[Response], object])
 _Error = TypeVar("_Error", bound=Callable[[APIError], object])
 _Sent = TypeVar("_Sent", bound=Callable[[Sent], object])
@@ -69,8 +72,8 @@ class Listening:
     def on_audio_delta(self, callback: _Audio) -> _Audio:
         """Called with `events.ResponseAudioDelta` for every piece of speech; ``event.audio`` is PCM.
 
-        What still comes of an answer that was interrupted is left out, because it must not sound; ``on("response.audio.delta")``
-        gets it.
+        What still comes of an answer that was interrupted is left out, because it must not sound; it comes under
+        ``on("response.audio.delta")``.
         """
         return self._registry.add("on_audio_delta", callback)
 
@@ -99,8 +102,23 @@ class Listening:
         return self._registry.add("on_interrupted", callback)
 
     def on_function_call(self, callback: _Call) -> _Call:
-        """Called with `FunctionCall` for every call of a completed response; answer it with ``call.respond(...)``."""
+        """Called with `FunctionCall` for every call of a completed response that no tool of the session takes.
+
+        Answer it with ``call.respond(...)``, here or later, on any thread. Calls of registered functions
+        (`RealtimeSession.tool`, ``tools=[…]``) go to these and do not come here; names the model made up do.
+        """
         return self._registry.add("on_function_call", callback)
+
+    def on_tool_error(self, callback: _Failed) -> _Failed:
+        """Called with `ToolFailure` when a tool raised, took too long, was called wrongly, or its result came too late.
+
+        The model has been told already (``failure.told``), so this is for logs and screens; it is logged anyway.
+        """
+        return self._registry.add("on_tool_error", callback)
+
+    def on_mcp_approval(self, callback: _Approval) -> _Approval:
+        """Called with `McpApproval` when a call of an MCP server's tool waits for ``approve()`` or ``deny()`` (3.8)."""
+        return self._registry.add("on_mcp_approval", callback)
 
     def on_done(self, callback: _Done) -> _Done:
         """Called with `Response` when an answer is over, once for each, also when the service never says so."""

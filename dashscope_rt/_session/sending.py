@@ -17,7 +17,7 @@ from .._network.outbox import Outbox, Outgoing
 from .._network.thread import NetworkThread, closed_error
 from ..config import Timeouts
 from ..errors import BadRequestError, CloseInfo, ConnectionClosed, DeadlineExceeded, RealtimeError
-from ..responses import FunctionCall
+from ..responses import TOOL, FunctionCall
 from .commands import Command, Commands
 from .opening import OPEN
 from .state import Create, Notice, SessionState
@@ -205,12 +205,29 @@ class Sending:
         return (self.cancel(0.0) if cancel else False) or asked_for or bool(cuts)
 
     def answer_call(self, call: FunctionCall, output: str) -> str:
-        """Send a function's output; the follow-up is asked for when all outputs of the round are acknowledged."""
+        """Send a function's output; the follow-up is asked for when all outputs of the round are acknowledged.
+
+        Returns:
+            The event's id; "" when it is a tool's and comes too late, and so is not sent.
+        """
         with self.changed:
             self._check_open()
+            if call._taker == TOOL and not self.state.rounds.waits_for(call):
+                return ""  # the user has gone on to something else
             self.state.answering(call.call_id)
         item = {"type": "function_call_output", "call_id": call.call_id, "output": output}
         return self.send(ev.ConversationItemCreate(event_id=self.next_id(), item=item))
+
+    def decide(self, approval_id: str, approve: bool) -> str:
+        """Send the answer to an MCP server's request for approval."""
+        item = {"type": "mcp_approval_response", "approval_request_id": approval_id, "approve": approve}
+        return self.send(ev.ConversationItemCreate(event_id=self.next_id(), item=item))
+
+    def tell(self, notice: Notice) -> None:
+        """Have a notice given to the callbacks; not under `changed`."""
+        with self.changed:
+            self._told.append(notice)
+        self.network.wake()
 
     def command(self, event_id: str) -> Command | None:
         """Return the open command with this id."""

@@ -21,6 +21,7 @@ from .commands import Command, Commands
 from .error_events import api_error, lenient_detail
 from .playing import LATE, Cut, Late, Playing
 from .recovery import Lost, Reconnecting
+from .rounds import Approval, Call, Rounds, ToolFailed
 from .sent import Sent
 
 _UNNAMED = "unnamed-"  # how the id begins that a response gets whose response.created names none
@@ -32,13 +33,6 @@ class Done:
     """A response is over."""
 
     response: Response
-
-
-@attrs.frozen
-class Call:
-    """A function is to be called."""
-
-    call: FunctionCall
 
 
 @attrs.frozen
@@ -77,7 +71,10 @@ class Reopened:
     lost: Lost
 
 
-Notice = Done | Call | Failure | InputTranscript | Opened | Interrupted | Retrying | Reopened | Sent | Cut | Late
+Notice = (
+    Done | Call | Approval | ToolFailed | Failure | InputTranscript | Opened | Interrupted | Retrying | Reopened | Sent
+    | Cut | Late
+)  # fmt: skip
 
 
 @attrs.define
@@ -92,15 +89,6 @@ class Create:
     unwanted: bool = False  # interrupted before it began
 
 
-@attrs.define
-class _Round:
-    """The function calls of one response and how far their answers are."""
-
-    open: set[str]
-    unacknowledged: set[str] = attrs.field(factory=set)
-    accepted: int = 0
-
-
 class SessionState:
     """Everything known about one opened session.
 
@@ -108,10 +96,15 @@ class SessionState:
         audio_rate: Hz of the model's speech until the service says otherwise.
         cancel_grace: Seconds to wait for the end of a response after it was cancelled.
         answer: Sends a function's output; given to every `FunctionCall`.
+        rounds: The function calls that are not answered yet; made here when None.
     """
 
     def __init__(
-        self, audio_rate: int, cancel_grace: float, answer: Callable[[FunctionCall, str], str] | None = None
+        self,
+        audio_rate: int,
+        cancel_grace: float,
+        answer: Callable[[FunctionCall, str], str] | None = None,
+        rounds: Rounds | None = None,
     ) -> None:
         self.session: ev.SessionObject | None = None
         self.created: ev.SessionCreated | None = None
@@ -126,10 +119,9 @@ class SessionState:
         self.waiting: deque[Create] = deque()  # not sent yet
         self.in_flight: deque[Create] = deque()  # sent, no response.created yet
         self.follow_ups_wanted = 0  # rounds of tool outputs that now want one response.create each
-        self._rounds: list[_Round] = []
+        self.rounds = rounds or Rounds(answer)
         self._cancel_grace = cancel_grace
         self._cancel_due: dict[str, float] = {}
-        self._answer = answer
 
     # ---- questions --------------------------------------------------------------------------------------------
 
@@ -168,19 +160,7 @@ class SessionState:
 
     def answering(self, call_id: str) -> None:
         """Note that a function's output was sent."""
-        for round_ in self._rounds:
-            if call_id in round_.open:
-                round_.open.discard(call_id)
-                round_.unacknowledged.add(call_id)
-
-    def _settle_call(self, call_id: str, *, accepted: bool) -> None:
-        for round_ in list(self._rounds):
-            if call_id in round_.unacknowledged:
-                round_.unacknowledged.discard(call_id)
-                round_.accepted += accepted
-                if not round_.open and not round_.unacknowledged:
-                    self._rounds.remove(round_)
-                    self.follow_ups_wanted += bool(round_.accepted)
+        self.rounds.answering(call_id)
 
     def lose(self, error: RealtimeError, now: float) -> tuple[list[Response], list[str], list[Notice]]:
         """Let everything under way end, because the connection is gone.
@@ -199,7 +179,7 @@ class SessionState:
                 unanswered.append(create.command.type)
         self.waiting.clear()
         self.in_flight.clear()
-        self._rounds.clear()
+        self.rounds.lose()
         self._cancel_due.clear()
         self.follow_ups_wanted = 0
         self.speaking = False
@@ -231,8 +211,9 @@ class SessionState:
 
     def next_due(self) -> float | None:
         """When `tick` has something to do, in monotonic seconds; None if never."""
-        times = list(self._cancel_due.values())
-        times += [(create.sent_at or 0.0) + _IN_DOUBT for create in self.in_flight]
+        # Copies, made in one step: the network thread asks without the lock, once for every turn of its loop.
+        times = list(self._cancel_due.copy().values())
+        times += [(create.sent_at or 0.0) + _IN_DOUBT for create in self.in_flight.copy()]
         return min(times, default=None)
 
     def _response(self, response_id: str | None) -> Response | None:
@@ -254,20 +235,8 @@ class SessionState:
         self.playing.finish(response)
         self.commands.forget("response.cancel")
         if status == "completed":
-            calls = [item for item in response.output if item.type == "function_call" and item.call_id]
-            response.function_calls = tuple(
-                FunctionCall(
-                    name=item.name or "",
-                    call_id=item.call_id or "",
-                    arguments_json=item.arguments or "",
-                    response_id=response_id,
-                    answer=self._answer,
-                )
-                for item in calls
-            )
-            if calls:
-                self._rounds.append(_Round(open={call.call_id for call in response.function_calls}))
-            notices.extend(Call(call) for call in response.function_calls)
+            notices.extend(self.rounds.approvals(response.output, final=True))
+            notices.extend(self.rounds.begin(response))
         notices.append(Done(response))
 
     # ---- one handler per event that changes something ------------------------------------------------------------
@@ -292,6 +261,7 @@ class SessionState:
 
     def _on_speech_started(self, _event: ev.ServerEvent, _now: float, notices: list[Notice]) -> None:
         self.speaking = True
+        self.rounds.user_spoke()
         detection = self.session.turn_detection if self.session is not None else None
         if detection is None or detection.interrupt_response is not False:
             notices.extend(self.playing.cut(self.active.values(), "speech"))
@@ -301,6 +271,7 @@ class SessionState:
 
     def _on_committed(self, event: ev.InputAudioBufferCommitted, _now: float, _notices: list[Notice]) -> None:
         self.speaking = False
+        self.rounds.user_spoke()
         self.commands.succeed("input_audio_buffer.commit", event)
         self.commands.forget("input_image_buffer.append")
 
@@ -308,7 +279,7 @@ class SessionState:
         self.speaking = False
         self.commands.succeed("input_audio_buffer.clear", event)
 
-    def _on_item(self, event: ev.ConversationItemCreated, _now: float, _notices: list[Notice]) -> None:
+    def _on_item(self, event: ev.ConversationItemCreated, _now: float, notices: list[Notice]) -> None:
         item = event.item
         if item is None:
             return
@@ -316,8 +287,11 @@ class SessionState:
         spoken = any(part.type == "input_audio" for part in item.content)
         if key or (item.type == "message" and item.role == "user" and not spoken):
             self.commands.succeed("conversation.item.create", event, key=key)
+            if not key:
+                self.rounds.user_spoke()
         if item.type == "function_call_output" and item.call_id:
-            self._settle_call(item.call_id, accepted=True)
+            self.follow_ups_wanted += self.rounds.settle(item.call_id, accepted=True)
+        notices.extend(self.rounds.approvals([item], final=False))
 
     def _on_transcript(self, event: ev.ServerEvent, _now: float, notices: list[Notice]) -> None:
         final = isinstance(event, ev.ConversationItemInputAudioTranscriptionCompleted)
@@ -350,6 +324,7 @@ class SessionState:
             create = self.in_flight.popleft()
             create.response = response
             create.command.succeed(event)
+            self.rounds.response_began(response, asked=True, follows_tools=create.follows_tools)
             if create.unwanted:
                 self.to_cancel = True
                 notices.extend(self.playing.cut([response], "client", sounding=False))
@@ -359,7 +334,8 @@ class SessionState:
                 self.waiting.remove(create)
                 create.response = response
                 create.command.succeed(event)
-            self._rounds = [round_ for round_ in self._rounds if round_.open]
+            self.rounds.taken_over()
+            self.rounds.response_began(response, asked=False, follows_tools=False)
             self.follow_ups_wanted = 0
 
     def _on_response_done(self, event: ev.ResponseDone, now: float, notices: list[Notice]) -> None:
@@ -406,7 +382,8 @@ class SessionState:
         if not self.playing.take(response, event):
             notices.append(LATE)
 
-    def _on_output_item_done(self, event: ev.ResponseOutputItemDone, _now: float, _notices: list[Notice]) -> None:
+    def _on_output_item_done(self, event: ev.ResponseOutputItemDone, _now: float, notices: list[Notice]) -> None:
+        notices.extend(self.rounds.approvals([event.item], final=True))
         response = self._response(event.response_id)
         if response is None:
             return
@@ -436,7 +413,7 @@ class SessionState:
             if command.type == "response.create":
                 self.in_flight = deque(create for create in self.in_flight if create.command is not command)
             elif command.type == "conversation.item.create" and command.key:
-                self._settle_call(command.key, accepted=False)
+                self.follow_ups_wanted += self.rounds.settle(command.key, accepted=False)
             elif command.type == "response.cancel":
                 # Nothing runs, says the service, so nothing does. Whoever called cancel_response() gets False.
                 for response_id in list(self._cancel_due):

@@ -10,6 +10,8 @@ import functools
 import types
 from typing import TYPE_CHECKING, Any, Union, get_args, get_origin
 
+from .shapes import is_typed_dict, resolve, unmarked
+
 if TYPE_CHECKING:
     import cattrs
 
@@ -21,7 +23,14 @@ def _converter() -> cattrs.Converter:
     converter = cattrs.Converter(detailed_validation=True)
     converter.register_structure_hook(float, lambda value, _: float(value))
     converter.register_structure_hook_func(_is_number, lambda value, _: value)
+    converter.register_structure_hook_factory(is_typed_dict, functools.partial(_typed_dict, converter))
     return converter
+
+
+def _typed_dict(converter: cattrs.Converter, cls: Any) -> Any:
+    # cattrs believes the class, which does not see NotRequired when its annotations are texts.
+    hints = {name: unmarked(hint) for name, hint in resolve(cls, cls.__name__).items()}
+    return lambda value, _: {name: converter.structure(item, hints[name]) for name, item in value.items()}
 
 
 def _is_number(hint: Any) -> bool:
@@ -31,7 +40,7 @@ def _is_number(hint: Any) -> bool:
 
 
 def structure(value: Any, hint: Any, name: str, problems: list[str]) -> Any:
-    """Return ``value`` as an instance of ``hint``; what is refused is added to ``problems``, beginning with ``name``."""
+    """Return ``value`` as an instance of ``hint``; what is refused is added to ``problems``, with its path."""
     import cattrs
 
     try:

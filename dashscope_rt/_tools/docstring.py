@@ -9,7 +9,9 @@ from collections.abc import Mapping
 import attrs
 
 _SECTION = re.compile(r"([A-Z][A-Za-z ]*):\s*\Z")
-_ARGUMENTS = frozenset({"Args", "Arguments", "Parameters", "Params", "Keyword Args", "Keyword Arguments", "Other Parameters"})
+_ARGUMENTS = frozenset(
+    {"Args", "Arguments", "Parameters", "Params", "Keyword Args", "Keyword Arguments", "Other Parameters"}
+)
 _ATTRIBUTES = frozenset({"Attributes", "Fields"})
 _SECTIONS = _ARGUMENTS | _ATTRIBUTES | frozenset({
     "Example", "Examples", "Note", "Notes", "Raises", "References", "Return", "Returns", "See Also", "Todo", "Warning",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import datetime
+import datetime as dt
 import decimal
 import enum
 import json
@@ -14,7 +14,7 @@ from typing import Any
 import attrs
 
 _AS_TEXT = (uuid.UUID, decimal.Decimal, pathlib.PurePath)
-_DATES = (datetime.date, datetime.time)
+_DATES = (dt.date, dt.time)
 
 
 def as_text(value: Any) -> str:

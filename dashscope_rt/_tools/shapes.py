@@ -165,9 +165,8 @@ def _read_object(shape: Shape, value: Any, path: str, problems: list[str]) -> An
                 whole[name] = None
             continue
         whole[name] = field.shape.fit(value[name], at, problems)
-    for name in value:
-        if name not in shape.fields:
-            problems.append(f"there is no {f'{path}.{name}' if path else name}"[:100])
+    strange = [f"{path}.{name}" if path else str(name) for name in value if name not in shape.fields]
+    problems.extend(f"there is no {name}"[:100] for name in strange)
     return whole
 
 
@@ -220,7 +219,7 @@ def shape_of(hint: Any, within: tuple[type, ...] = ()) -> Shape:
         return _dict(get_args(hint), within)
     if isinstance(hint, type) and issubclass(hint, enum.Enum):
         return _choice(tuple(member.value for member in hint), hint.__name__)
-    if _is_typed_dict(hint) or _is_record(hint):
+    if is_typed_dict(hint) or _is_record(hint):
         return _record(hint, within)
     raise HintError(_why_not(hint))
 
@@ -236,7 +235,8 @@ def said_in(hint: Any) -> str:
     return ""
 
 
-def _is_typed_dict(hint: Any) -> bool:
+def is_typed_dict(hint: Any) -> bool:
+    """Whether it is a TypedDict of typing or of typing_extensions."""
     # By what it has: before 3.12, that of typing_extensions is another kind than that of typing.
     return isinstance(hint, type) and issubclass(hint, dict) and hasattr(hint, "__required_keys__")
 
@@ -289,16 +289,15 @@ def _choice(values: tuple[Any, ...], owner: str = "") -> Shape:
 
 
 def _list(kind: Any, parts: tuple[Any, ...], within: tuple[type, ...]) -> Shape:
-    if kind is tuple and parts and parts[-1] is not Ellipsis:
-        if any(part != parts[0] for part in parts):
-            raise HintError("has the hint of a tuple of different types, a union, which the service does not take")
+    if kind is tuple and any(part not in (parts[0], Ellipsis) for part in parts):
+        raise HintError("has the hint of a tuple of different types, a union, which the service does not take")
     item = parts[0] if parts else Any
     return Shape("array", items=None if item is Any or item is object else shape_of(item, within))
 
 
 def _dict(parts: tuple[Any, ...], within: tuple[type, ...]) -> Shape:
-    key, value = parts if parts else (str, Any)
-    if key is not str and not (isinstance(key, typing.TypeVar)):
+    key, value = parts or (str, Any)
+    if key is not str:
         raise HintError(f"has the hint of a dict with keys of {_shown(key)}; JSON has only keys of str")
     return Shape("object", values=None if value is Any or value is object else shape_of(value, within))
 
@@ -324,7 +323,7 @@ def _record(cls: Any, within: tuple[type, ...]) -> Shape:
 
 
 def _fields(cls: Any, hints: Mapping[str, Any]) -> list[tuple[str, bool]]:
-    if _is_typed_dict(cls):
+    if is_typed_dict(cls):
         return [(name, _typed_dict_wants(cls, name, hints[name])) for name in hints]
     if attrs.has(cls):
         return [(field.name, field.default is attrs.NOTHING) for field in attrs.fields(cls) if field.init]
@@ -345,6 +344,13 @@ def _typed_dict_wants(cls: Any, name: str, hint: Any) -> bool:
     return name in cls.__required_keys__
 
 
+def unmarked(hint: Any) -> Any:
+    """Return a hint of a TypedDict without Required, NotRequired and Annotated."""
+    while _mark(hint) or get_origin(hint) is typing.Annotated:
+        hint = get_args(hint)[0]
+    return hint
+
+
 def _mark(hint: Any) -> str:
     name = getattr(get_origin(hint), "_name", None)
     return name if name in _MARKS else ""
@@ -360,8 +366,8 @@ def resolve(owner: Any, what: str) -> dict[str, Any]:
         return typing.get_type_hints(owner, include_extras=True)
     except NameError as error:
         raise HintError(
-            f"the type hints of {what} name {error.name!r}, which is not there where they are read; define it at the top"
-            " level of the module, before this"
+            f"the type hints of {what} name {error.name!r}, which is not there where they are read; define it at the"
+            " top level of the module, before this"
         ) from None
     except (TypeError, SyntaxError, AttributeError) as error:
         raise HintError(f"the type hints of {what} cannot be read: {error}") from None

@@ -384,6 +384,11 @@ class Speaker:
         return self._playback.quiet_ms
 
     @property
+    def device_rate(self) -> int:
+        """Hz of the device itself, which may differ from `rate`."""
+        return self._playback.rate
+
+    @property
     def underruns(self) -> int:
         """How often it ran dry in the middle of a source."""
         return self._playback.underruns

@@ -1,5 +1,7 @@
 """Named settings in a file of the user's own: the folder is the owner's only, the file too, every write is whole.
 
+The file:
+
     version: 1
     current_context: work
     contexts:
@@ -13,6 +15,7 @@ import difflib
 import os
 import re
 import stat
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -208,14 +211,14 @@ def locked(path: Path) -> Iterator[None]:
 
 def _try_lock(handle: int) -> bool:
     try:
-        if os.name == "posix":
-            import fcntl
-
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        else:
+        if sys.platform == "win32":
             import msvcrt
 
             msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         return False
     return True

@@ -92,9 +92,7 @@ def settings(
     path = config_path or _contexts.default_path()
     named = context or os.environ.get("DASHSCOPE_RT_CONTEXT") or ""
     contexts = _contexts.load(path)
-    flags = Context(
-        key=read_key(key) if key else "", region=region or "", workspace=workspace or "", url=url or ""
-    )
+    flags = Context(key=read_key(key) if key else "", region=region or "", workspace=workspace or "", url=url or "")
     environment = Context(**{name: os.environ.get(variable, "").strip() for name, variable in _VARIABLES.items()})
     layers: list[tuple[str, Context]] = [("option", flags)]
     if named:
@@ -205,9 +203,7 @@ connection_options = _stacked(
 
 session_options = _stacked(
     [
-        click.option(
-            "-f", "--file", "request_file", type=_FILE, help="Request file, YAML or JSON; flags win over it."
-        ),
+        click.option("-f", "--file", "request_file", type=_FILE, help="Request file, YAML or JSON; flags win over it."),
         click.option("-m", "--model", shell_complete=_model_names, help=f"Model; default {DEFAULT_MODEL}."),
         click.option("--voice", help="The model's voice, see: dashscope-rt voices."),
         click.option("--instructions", help="The system message."),

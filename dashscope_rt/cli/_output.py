@@ -11,6 +11,7 @@ from typing import IO, Any
 
 import attrs
 from rich.console import Console
+from rich.table import Table
 from rich.text import Text
 
 import dashscope_rt as rt
@@ -20,12 +21,12 @@ _LINE = threading.Lock()  # held while one line is written: callbacks and the ma
 
 def console() -> Console:
     """The console on stdout, as it is now."""
-    return Console(file=sys.stdout, highlight=False, soft_wrap=True)
+    return Console(file=sys.stdout, highlight=False, soft_wrap=not is_terminal(sys.stdout))
 
 
 def people() -> Console:
     """The console on stderr."""
-    return Console(file=sys.stderr, highlight=False, soft_wrap=True)
+    return Console(file=sys.stderr, highlight=False, soft_wrap=not is_terminal(sys.stderr))
 
 
 def note(message: str, style: str = "dim") -> None:
@@ -96,7 +97,7 @@ def _timing(turn: rt.Turn) -> dict[str, float | None]:
 def _plain(value: Any) -> Any:
     if attrs.has(type(value)):
         fields = attrs.asdict(value, recurse=False)
-        return {name: _plain(inner) for name, inner in fields.items() if inner is not None}
+        return {name: _plain(inner) for name, inner in fields.items() if inner is not None and name != "raw"}
     return dict(value) if isinstance(value, Mapping) else value
 
 
@@ -114,3 +115,16 @@ def summary(turn: rt.Turn) -> str:
         sides = f" ({usage.input_tokens} in, {usage.output_tokens} out)" if usage.output_tokens is not None else ""
         parts.append(f"{usage.total_tokens} tokens{sides}")
     return " · ".join(parts)
+
+
+def print_table(table: Table, width: int = 240) -> None:
+    """Write a table on stdout; into a pipe, every row is one line without blanks at its end."""
+    out = console()
+    if is_terminal(out.file):
+        out.print(table, soft_wrap=False)
+        return
+    out.width = width
+    with out.capture() as captured:
+        out.print(table, soft_wrap=False)
+    sys.stdout.write("".join(f"{line.rstrip()}\n" for line in captured.get().splitlines()))
+    sys.stdout.flush()

@@ -6,8 +6,8 @@ import click
 from click.shell_completion import get_completion_class
 
 _WHERE = {
-    "bash": 'echo \'eval "$(dashscope-rt completion bash)"\' >> ~/.bashrc',
-    "zsh": 'echo \'eval "$(dashscope-rt completion zsh)"\' >> ~/.zshrc',
+    "bash": "echo 'eval \"$(dashscope-rt completion bash)\"' >> ~/.bashrc",
+    "zsh": "echo 'eval \"$(dashscope-rt completion zsh)\"' >> ~/.zshrc",
     "fish": "dashscope-rt completion fish > ~/.config/fish/completions/dashscope-rt.fish",
 }
 

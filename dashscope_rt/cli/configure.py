@@ -19,7 +19,7 @@ import dashscope_rt as rt
 from . import _contexts
 from ._contexts import Context, Contexts, check_name, load, locked, mask, save
 from ._options import check_key_option, config_option, debug_option, read_key, settings
-from ._output import console, is_terminal, json_line, note
+from ._output import is_terminal, json_line, note, print_table
 
 
 @click.group()
@@ -130,10 +130,7 @@ def list_contexts(as_json: bool, config_path: Path | None) -> None:
         where = context.url or context.region or "cn-beijing"
         row = (name, mask(context.key), where, context.workspace, context.model, context.voice)
         table.add_row("*" if name == contexts.current else "", *map(Text, row))
-    target = console()
-    if not is_terminal(sys.stdout):
-        target.width = 240
-    target.print(table, soft_wrap=False)
+    print_table(table)
 
 
 @config.command("delete-context")
@@ -189,13 +186,14 @@ def import_giztoy(file: Path | None, force: bool, config_path: Path | None) -> N
     found = dict(_giztoy(documents, source))
     if not found:
         raise click.UsageError(f"{source} holds no contexts of giztoy")
-    current = next((str(d["current_context"]) for d in documents if isinstance(d, dict) and d.get("current_context")), "")
+    chosen_there = [str(each.get("current_context") or "") for each in documents if isinstance(each, dict)]
+    current = next(filter(None, chosen_there), "")
     path = _path(config_path)
     with locked(path):
         contexts = load(path)
         clash = sorted(found.keys() & contexts.by_name.keys())
         if clash and not force:
-            raise click.UsageError(f"there are contexts of these names already: {', '.join(clash)}; --force replaces them")
+            raise click.UsageError(f"there are contexts of these names: {', '.join(clash)}; --force replaces them")
         chosen = contexts.current or (current if current in found else "")
         save(path, Contexts(current=chosen, by_name={**contexts.by_name, **found}))
     note(f"taken over: {', '.join(sorted(found))}")

@@ -17,8 +17,10 @@ import click
 
 import dashscope_rt as rt
 
-from ._output import error_line
+from ._output import error_line, is_terminal
 
+NAME = "dashscope-rt"
+_COMPLETION = "_DASHSCOPE_RT_COMPLETE"  # click's name for it
 OK, FAILED, USAGE, AUTHENTICATION, INTERRUPTED = 0, 1, 2, 3, 130
 
 # Loaded when they are run: --help and completion stay quick.
@@ -41,8 +43,7 @@ _COMMANDS = {
 _HINTS: tuple[tuple[type[BaseException], str], ...] = (
     (
         rt.AuthenticationError,
-        "make a context: dashscope-rt config add-context NAME; or set DASHSCOPE_API_KEY; a key works in its own region"
-        " only (--region)",
+        "dashscope-rt config add-context NAME, or set DASHSCOPE_API_KEY; a key works in its own --region only",
     ),
     (rt.PermissionDeniedError, "see in the console that the model and the workspace are open to this key"),
     (rt.ModelNotFoundError, "dashscope-rt models lists the models; the newest want --workspace"),
@@ -110,7 +111,7 @@ Examples:
 Exit codes: 0 ok, 1 the service or the network failed, 2 usage, 3 the key was refused,
 130 interrupted.""",
 )
-@click.option("-V", "--version", is_flag=True, expose_value=False, is_eager=True, callback=_version, help="The version.")
+@click.option("-V", "--version", is_flag=True, expose_value=False, is_eager=True, callback=_version, help="Its number.")
 @click.option("--debug", is_flag=True, expose_value=False, is_eager=True, callback=_debug, help="Show tracebacks.")
 def group() -> None:
     """Talk to Alibaba Cloud's Qwen-Omni-Realtime models (DashScope)."""
@@ -121,7 +122,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     debug = _wants_debug(arguments)
     if debug:
-        logging.basicConfig(level=logging.DEBUG, stream=sys.stderr, format="%(relativeCreated)8.0f %(name)s %(message)s")
+        logging.basicConfig(
+            level=logging.DEBUG, stream=sys.stderr, format="%(relativeCreated)6.0f %(name)s %(message)s"
+        )
     else:
         # What a person needs to know is said by the commands; the library's warnings would come twice.
         logging.getLogger("dashscope_rt").setLevel(logging.CRITICAL)
@@ -137,6 +140,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 traceback.print_exc()
             raise
     except KeyboardInterrupt:
+        if is_terminal(sys.stderr):
+            click.echo(err=True)  # the shell's prompt begins a line of its own
         return INTERRUPTED
     except BrokenPipeError:
         # Whoever read the output has gone, as `head` does. Python would complain once more at the very end.
@@ -149,10 +154,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: list[str]) -> int:
+    if _COMPLETION in os.environ:  # a shell asks what could come next
+        group.main(arguments, prog_name=NAME, standalone_mode=False)
+        return OK
     try:
-        result = group.main(arguments, prog_name="dashscope-rt", standalone_mode=False)
+        # Not group.main(): it would write an empty line into every pipe at Ctrl-C.
+        with group.make_context(NAME, arguments) as context:
+            result = group.invoke(context)
     except click.exceptions.Exit as leaving:
         return leaving.exit_code
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        return USAGE
     except click.exceptions.Abort:
         raise KeyboardInterrupt from None
     return result if isinstance(result, int) else OK

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import click
@@ -11,7 +12,7 @@ import dashscope_rt as rt
 
 from ._contexts import nearest
 from ._options import debug_option
-from ._output import console, is_terminal, json_line, note
+from ._output import console, is_terminal, json_line, note, print_table
 
 
 def _abilities(model: rt.ModelInfo) -> list[str]:
@@ -57,22 +58,18 @@ def models(names: tuple[str, ...], as_json: bool) -> None:
             json_line(_as_json(model))
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("MODEL", "FAMILY", "VOICE", "IN Hz", "OUT Hz", "TAKES"):
-        table.add_column(title, no_wrap=title == "MODEL")
+    wide = not is_terminal(sys.stdout) or console().width >= 125
+    for title in ("MODEL", "VOICE", *(("FAMILY", "IN kHz", "OUT kHz") if wide else ()), "TAKES"):
+        table.add_column(title, no_wrap=title != "TAKES")
     for model in found:
-        rates = [",".join(map(str, side)) or "–" for side in (model.input_rates, model.output_rates)]
-        guessed = "" if model.known else " (guessed)"
-        table.add_row(
-            model.name, model.family + guessed, model.default_voice or "–", *rates, ", ".join(_abilities(model)) or "–"
-        )
-    _print(table)
+        family = model.family + ("" if model.known else " (guessed)")
+        more = (family, _kilohertz(model.input_rates), _kilohertz(model.output_rates)) if wide else ()
+        table.add_row(model.name, model.default_voice or "–", *more, ", ".join(_abilities(model)) or "–")
+    print_table(table)
 
 
-def _print(table: Table) -> None:
-    target = console()
-    if not is_terminal(target.file):
-        target.width = 200  # for grep: one row, one line
-    target.print(table, soft_wrap=False)
+def _kilohertz(rates: tuple[int, ...]) -> str:
+    return ",".join(f"{rate / 1000:g}" for rate in rates) or "–"
 
 
 @click.command()

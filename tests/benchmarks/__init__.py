@@ -1,7 +1,7 @@
 """How much work a client makes of a realtime session, as ratios to a hand-written socket loop.
 
     python -m tests.benchmarks.peers              # once: the rivals, each in a virtual environment of its own
-    python -m tests.benchmarks                    # everything, and the table and the plot of the README
+    python -m tests.benchmarks --write            # everything, and the table and the plot of the README
     python -m tests.benchmarks --quick audio      # a few seconds
 
     runner ──starts──> server.py                  one process: pre-built frames, ws and wss, 127.0.0.1 only

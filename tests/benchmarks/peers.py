@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 import argparse
+import configparser
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+ROOT = Path(__file__).parent.parent.parent
+
+
+def _of_the_package() -> tuple[str, ...]:
+    """What this package needs with its extra ``speed``; the package itself is taken from the tree."""
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg", encoding="utf-8")
+    lines = setup["options"]["install_requires"] + "\n" + setup["options.extras_require"].get("speed", "")
+    return tuple(line.strip() for line in lines.splitlines() if line.strip())
+
+
 NEEDS = {
-    "ours+speed": ("websocket-client", "attrs", "cattrs", "orjson", "pybase64", "wsaccel"),
+    "ours+speed": _of_the_package(),
     "websocket-client": ("websocket-client",),
     "websockets": ("websockets",),
     "openai": ("openai[realtime]",),
@@ -47,7 +60,7 @@ def versions(client: str) -> str:
     python = python_of(client)
     if python is None or client not in NEEDS:
         return ""
-    names = [need.split("[")[0] for need in NEEDS[client]]
+    names = [re.split(r"[^\w-]", need)[0] for need in NEEDS[client]]
     script = f"import importlib.metadata as m; print(', '.join(f'{{n}} {{m.version(n)}}' for n in {names!r}))"
     return subprocess.run([str(python), "-c", script], capture_output=True, text=True, check=False).stdout.strip()
 

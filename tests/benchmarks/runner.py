@@ -60,6 +60,11 @@ class Results:
         runs = [run for run in self.runs.get(client, []) if run is not None and run.get("latency_ms")]
         return statistics.median(run["latency_ms"][part] for run in runs) if runs else None
 
+    def best_ratio(self, client: str) -> float | None:
+        """Return the client's best run by the baseline's best: what other programs on the machine disturb least."""
+        mine, theirs = self.figures(client), self.figures(self.scenario.baseline)
+        return min(mine) / min(theirs) if mine and theirs else None
+
     def ratio(self, client: str) -> float | None:
         """Return the median of the client's ratios to the baseline of the same round."""
         base = self.runs.get(self.scenario.baseline, [])
@@ -159,7 +164,7 @@ def run_client(
     else:
         dialect = "openai" if client == "openai" else scenario.dialect
         asked |= {"url": server.url(scenario, dialect), "warm": scenario.warm, "sessions": scenario.sessions}
-        asked["limit_s"] = scenario.limit_s / 2
+        asked |= {"limit_s": scenario.limit_s / 2, "hog": scenario.hog}
     environment = {**os.environ, **server.environment}
     if package is not None:
         arguments += ["--package", str(package)]

@@ -26,6 +26,7 @@ class Scenario:
         sessions: How many at once.
         dialect: Of the stream.
         secure: wss.
+        hog: Beside these sessions, one whose callback computes without end.
         limit_s: A run that takes longer is ended and counts as not finished.
         quick: ``count`` of the quick form.
         unit: Of the main figure.
@@ -42,6 +43,7 @@ class Scenario:
     path: str = "audio"
     dialect: str = "dashscope"
     secure: bool = False
+    hog: bool = False
     limit_s: float = 60.0
     quick: int = 6000
     unit: str = "CPU µs per event"
@@ -64,6 +66,10 @@ SCENARIOS = {
         Scenario(
             "paced-200", "200 sessions at real-time pace", "paced", path="paced", count=100, warm=2, sessions=200,
             limit_s=90.0, quick=20,
+        ),
+        Scenario(
+            "hog", "10 sessions beside a callback that computes without end", "paced", path="paced", count=50, warm=2,
+            sessions=10, hog=True, quick=20,
         ),
         Scenario(
             "connect", "connect", "connect", baseline="websocket-client", path="idle", count=100, warm=3, quick=20,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -207,8 +208,9 @@ def test_audio_is_taken_in_every_form(kind: str, tmp_path: Path) -> None:
     ids=["rate", "empty wav", "empty", "half a sample", "int", "missing", "blank text", "png"],
 )
 def test_a_question_that_does_not_fit_is_refused_and_the_next_one_works(
-    options: Any, error: type[Exception], says: str
+    options: Any, error: type[Exception], says: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setitem(sys.modules, "soxr", None)  # as if the extra that resamples were not installed
     with manual() as at:
         with pytest.raises(error, match=says):
             at.session.ask(**options)
@@ -247,6 +249,22 @@ def test_the_rates_of_the_session_are_those_of_question_and_answer(tmp_path: Pat
         assert turn.audio_rate == 48000
         turn.save(tmp_path / "answer.wav")
     assert (tmp_path / "answer.wav").read_bytes() == wav_bytes(PCM + PCM, 48000)
+
+
+def test_the_rate_the_service_tells_is_the_rate_of_the_answer() -> None:
+    """Its echo is the truth, whatever was asked for."""
+    with manual() as at:
+        event_id = at.session.update(instructions="x")
+        at.line.read_event("session.update")
+        echo = updated({"turn_detection": None, "audio": {"output": {"format": {"type": "pcm", "sample_rate": 8000}}}})
+        at.line.send(echo)
+        at.session.wait_ack(event_id, SOON)
+        assert at.session.output_rate == 8000
+        asking = Background(at.session.ask)
+        at.line.read_event("response.create")
+        play(at, spoken())
+        turn = asking.result()
+    assert (turn.audio_rate, turn.responses[0].audio_rate) == (8000, 8000)
 
 
 def test_a_family_that_answers_by_itself_gets_no_response_create() -> None:
@@ -322,6 +340,24 @@ def test_a_written_question_in_vad_mode_needs_no_speech() -> None:
         at.line.read_event("response.create")
         play(at, written("Hi."))
         assert asking.result().text == "Hi."
+
+
+def test_speech_and_text_together_in_vad_mode() -> None:
+    """The text goes first: the service answers by itself as soon as the speech ends."""
+    with dialled() as at:
+        asking = Background(at.session.ask, QUESTION, text="Answer in French.")
+        assert at.line.read_event()["item"]["content"][0]["text"] == "Answer in French."
+        assert at.sees_nothing() == []
+        at.line.send(text_item("Answer in French."))
+        speech(at, len(QUESTION) + 32 * 1300)
+        play(at, [speech_started("item_u2"), speech_stopped("item_u2"), committed("item_u2"), *spoken("Oui.")])
+        assert asking.result().text == "Oui."
+
+
+def test_text_that_an_older_model_cannot_take_along_with_speech_in_vad_mode_is_not_dropped_silently() -> None:
+    """There it could only be instructions of a response.create, and in VAD mode the service creates the response."""
+    with dialled(OLD_MODEL) as at, pytest.raises(ValueError, match=r"VAD|turn_detection"):
+        at.session.ask(QUESTION, text="Answer in French.", timeout=0.5)
 
 
 def test_where_the_vad_creates_no_responses_the_turn_does() -> None:

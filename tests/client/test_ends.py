@@ -484,3 +484,16 @@ def visit(client: Any) -> None:
     for _ in range(25):
         with client.session(MODEL):
             pass
+
+
+@pytest.mark.parametrize(
+    ("info", "text"),
+    [
+        (CloseInfo(who="client", code=1000), "closed by the client (code 1000)"),
+        (CloseInfo(who="server", code=1011, reason="bye"), "closed by the server (code 1011, 'bye')"),
+        (CloseInfo(who="network", code=1006, error=ConnectionFailed("reset")), "connection lost (code 1006): reset"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else value.who,
+)
+def test_the_end_in_words_names_who_code_reason_and_error(info: CloseInfo, text: str) -> None:
+    assert str(info) == text

@@ -59,10 +59,6 @@ CALLS: dict[str, tuple[Callable[[RealtimeSession], str], Event]] = {
         lambda session: session.append_audio(PCM),
         {"type": "input_audio_buffer.append", "audio": base64.b64encode(PCM).decode()},
     ),
-    "append_image": (
-        lambda session: session.append_image(JPEG),
-        {"type": "input_image_buffer.append", "image": base64.b64encode(JPEG).decode()},
-    ),
     "commit": (lambda session: session.commit(), {"type": "input_audio_buffer.commit"}),
     "clear_audio": (lambda session: session.clear_audio(), {"type": "input_audio_buffer.clear"}),
     "create_response": (lambda session: session.create_response(), {"type": "response.create"}),
@@ -231,6 +227,12 @@ def test_audio_sent_as_an_event_counts_as_audio() -> None:
         assert at.session.stats.audio_sent_ms == pytest.approx(len(PCM) / 2 / 16)
 
 
+def with_audio(at: Dialled) -> None:
+    """The service wants audio before pictures."""
+    at.session.append_audio(PCM)
+    assert at.line.read_event()["type"] == "input_audio_buffer.append"
+
+
 # ---- pictures -----------------------------------------------------------------------------------------------------
 
 
@@ -238,9 +240,12 @@ def test_a_picture_may_be_a_path(tmp_path: Path) -> None:
     file = tmp_path / "cat ü.jpg"
     file.write_bytes(JPEG)
     with manual() as at:
-        for image in (file, str(file), bytearray(JPEG), memoryview(JPEG)):
-            at.session.append_image(image)
-            assert base64.b64decode(at.line.read_event()["image"]) == JPEG
+        with_audio(at)
+        for image in (JPEG, file, str(file), bytearray(JPEG), memoryview(JPEG)):
+            event_id = at.session.append_image(image)
+            event = at.line.read_event()
+            assert event == {"type": "input_image_buffer.append", "event_id": event_id, "image": event["image"]}
+            assert base64.b64decode(event["image"]) == JPEG
 
 
 @pytest.mark.parametrize(
@@ -265,6 +270,7 @@ def test_a_picture_of_exactly_the_limit_goes_out() -> None:
     with manual() as at:
         limit = at.session.model.max_image_base64_bytes
         assert limit is not None
+        with_audio(at)
         at.session.append_image(JPEG[:3] + bytes(limit // 4 * 3 - 3))
         assert len(at.line.read_event()["image"]) == limit
         with pytest.raises(ValueError, match="at most"):

@@ -197,6 +197,4 @@ def test_response_cancelled_ends_a_response() -> None:
     driver = Driver()
     driver.step("frame", response_created("resp_1"))
     driver.step("frame", {"type": "response.cancelled", "response": {"id": "resp_1"}})
-    (notice,) = driver.notices
-    assert isinstance(notice, Done)
-    assert notice.response.status == "cancelled"
+    assert [notice.response.status for notice in driver.notices if isinstance(notice, Done)] == ["cancelled"]

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import base64
 import re
+import sys
+import threading
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import attrs
 import pytest
 
-from dashscope_rt import Timing, Turn
+from dashscope_rt import Response, Timing, Turn
 from dashscope_rt._session import asking as _asking
 from dashscope_rt.audio import read_wav, wav_bytes
 from tests.client.test_asking import QUESTION, play, speech, take_audio
@@ -298,3 +301,68 @@ def test_a_text_in_several_parts_is_put_together_part_by_part() -> None:
     with manual() as at:
         pieces = [part("One ", 0, "a"), part("three ", 1, "a"), part("two ", 0, "a"), part("five.", 0, "b"), part("four ", 1, "a")]
         assert asked(at, [response_created(), *pieces, response_done()]).text == "One two three four five."
+
+
+# ---- while it grows -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def restless() -> Iterator[None]:
+    """Threads take turns after every few bytecodes."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+def read_all_the_time(look: Callable[[], object], grow: Callable[[], object]) -> None:
+    """Look at something on two threads while it grows on this one."""
+    over, ready = threading.Event(), threading.Barrier(3, timeout=SOON)
+
+    def reading() -> None:
+        look()
+        ready.wait()
+        while not over.is_set():
+            look()
+
+    readers = [Background(reading) for _ in range(2)]
+    try:
+        ready.wait()
+        grow()
+    finally:
+        over.set()
+    for reader in readers:
+        reader.result()
+
+
+@pytest.mark.usefixtures("restless")
+def test_a_response_can_be_read_while_it_grows() -> None:
+    responses = [Response("resp_1", 0.0, 24000)]
+
+    def grow() -> None:
+        for _ in range(40):
+            response = Response("resp_1", 0.0, 24000)
+            responses.append(response)
+            for number in range(500):
+                response._add_text(f"item_{number}", 0, "x", 1.0)
+                response._set_text(f"item_{number}", 1, "y", 1.0)
+
+    read_all_the_time(lambda: (responses[-1].text, responses[-1].audio, repr(responses[-1])), grow)
+    assert responses[-1].text.count("x") == 500
+
+
+@pytest.mark.usefixtures("restless")
+def test_a_turn_can_be_read_while_it_grows() -> None:
+    with manual() as at:
+        turn = at.session.ask(stream=True)
+        at.line.read_event("response.create")
+
+        def grow() -> None:
+            play(at, [response_created()])
+            for number in range(300):
+                at.line.send_at_once(transcribed("a", f"item_{number}"), text_delta("x", item=f"item_{number}"))
+            play(at, [response_done()])
+            turn.wait()
+
+        read_all_the_time(lambda: (turn.text, turn.input_transcript, repr(turn), turn.usage), grow)
+        assert turn.input_transcript == " ".join("a" * 300)

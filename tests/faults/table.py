@@ -16,8 +16,8 @@ SWITCH = "DASHSCOPE_RT_WRITE_FAULT_TABLE"
 WRITING = os.environ.get(SWITCH) == "1"  # now: the tests take such variables away
 HEAD = f"""# Faults, and what the user of a session sees
 
-Written by the test run (`{SWITCH}=1 python -m pytest tests`); every other run checks that it has exactly the rows of
-that run, times aside. Each row is a real session against a real socket of this machine. Where a row says "with
+Written by the test run (`{SWITCH}=1 python -m pytest tests`);
+every other run checks that it has exactly the rows of that run, times aside. Each row is a real session against a real socket of this machine. Where a row says "with
 Reconnect", the same fault was met a second time by a session with `reconnect=Reconnect(...)`. Times are those of the
 run that wrote the table, start to end, with deadlines compressed to fractions of a second.
 

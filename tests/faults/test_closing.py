@@ -56,7 +56,8 @@ def test_close_returns_in_its_time(table: Table, name: str) -> None:
         with watch.session.expect("input_audio_buffer.cleared") as cleared:
             watch.session.append_audio(HEARD)
             watch.session.clear_audio()
-            emulator.wait_for("input_audio_buffer.append")
+            # So that it has struck: a close frame in the same read would be answered before.
+            emulator.wait_for("input_audio_buffer.append" if name in ("lose", "error") else "input_audio_buffer.clear")
             if name in ("no-close-answer", "idle", "limit", "duplicate", "reorder", "no-done-after-cancel"):
                 cleared.wait(SOON)
         took = watch.close()

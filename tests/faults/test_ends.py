@@ -286,7 +286,9 @@ BENIGN = {
     "binary@sent:*": ("Messages", "a binary message before every event"),
     "unknown-event": ("Messages", "unknown events before every event"),
     "unknown-ids": ("Messages", "events for unknown ids before every event"),
-    "duplicate": ("Messages", "every event twice"),
+    "duplicate@response.created:*": ("Messages", "response.created twice"),
+    "duplicate@response.done:*": ("Messages", "response.done twice"),
+    "duplicate": ("Messages", "every event twice, with the same id"),
     **{f"reorder@{kind}": ("Messages", f"{kind} after the event that follows it") for kind in REORDERED},
 }
 

@@ -12,7 +12,7 @@ import dashscope_rt as rt
 from dashscope_rt.testing._error_rows import ERRORS
 
 from .table import Table
-from .watch import FAST, HEARD, Watch, ask, check_answer, lost_in, service, watched
+from .watch import FAST, HEARD, Watch, ask, check_answer, held_at_first, lost_in, service, watched
 
 JPEG = b"\xff\xd8\xff\xc0\x00\x0b\x08\x00\x10\x00\x10\x01\x01\x11\x00\xff\xd9"
 SECTION = "The service reports an error"
@@ -149,7 +149,7 @@ def test_an_error_that_announces_the_end(table: Table, name: str) -> None:
     kind, code = FATAL[name]
     row = ERRORS[name]
     middle = "@response.audio.delta:2"
-    with service(f"error={name}{middle}") as emulator, watched(emulator) as watch:
+    with service(f"error={name}{middle}", answer=held_at_first) as emulator, watched(emulator) as watch:
         asked = ask(watch)
         assert isinstance(asked.error, (rt.ConnectionClosed, rt.APIError))
         info = watch.get("on_close")
@@ -158,7 +158,10 @@ def test_an_error_that_announces_the_end(table: Table, name: str) -> None:
         assert [type(error) for error in errors] == [kind]
         assert errors[0].message == row.message
         alone = f"{asked.name}, {watch.story}"
-    with service(f"error={name},open{middle}#1") as emulator, watched(emulator, reconnect=FAST) as watch:
+    with (
+        service(f"error={name},open{middle}#1", answer=held_at_first) as emulator,
+        watched(emulator, reconnect=FAST) as watch,
+    ):
         again = ask(watch)
         lost = watch.get("on_reconnected")
         assert watch.got("on_reconnecting")[0].error is watch.got("on_error")[0]
@@ -178,7 +181,10 @@ def test_an_error_that_loses_the_response(table: Table, name: str) -> None:
     """Nothing ends by itself; a session with a policy reconnects at once, one without ends when its grace is over."""
     row = ERRORS[name]
     middle = "@response.audio.delta:2"
-    with service(f"error={name}{middle}#1") as emulator, watched(emulator, reconnect=FAST) as watch:
+    with (
+        service(f"error={name}{middle}#1", answer=held_at_first) as emulator,
+        watched(emulator, reconnect=FAST) as watch,
+    ):
         start = time.monotonic()
         asked = ask(watch)
         lost = watch.get("on_reconnected")
@@ -225,15 +231,22 @@ def test_an_error_about_pictures_is_told_and_the_session_goes_on(table: Table) -
 def test_an_error_that_no_reconnect_helps(table: Table, name: str) -> None:
     """A used-up quota would be refused again: the session ends, policy or not."""
     row = ERRORS[name]
-    with service(f"error={name}@response.created") as emulator, watched(emulator, reconnect=FAST) as watch:
-        asked = ask(watch)
-        assert asked.error is not None
-        info = watch.get("on_close")
-        assert info.who == "server"
-        assert type(info.error) is rt.QuotaExceededError
-        assert len(emulator.connections) == 1
-        assert watch.got("on_reconnecting") == []
-        sees = f"{asked.name}, {watch.story}, with and without Reconnect"
+    seen = set()
+    for policy in (False, FAST):
+        with (
+            service(f"error={name}@response.created", answer=held_at_first) as emulator,
+            watched(emulator, reconnect=policy) as watch,
+        ):
+            asked = ask(watch)
+            assert asked.error is not None
+            info = watch.get("on_close")
+            assert info.who == "server"
+            assert type(info.error) is rt.QuotaExceededError
+            assert len(emulator.connections) == 1
+            assert watch.got("on_reconnecting") == []
+            seen.add(f"{asked.name}, {watch.story}")
+    assert len(seen) == 1
+    sees = f"{seen.pop()}, with and without Reconnect"
     text = row.message or "the free tier's text as the reason of close 1007"
     table.add(SECTION, f"“{text}”", sees, asked.took, "the session")
 

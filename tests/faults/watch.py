@@ -12,7 +12,7 @@ from typing import Any
 import attrs
 
 import dashscope_rt as rt
-from dashscope_rt.testing import Answer, Emulator
+from dashscope_rt.testing import Answer, Emulator, Heard
 from tests.peer import SOON
 
 KEY = "sk-faults-0123456789"
@@ -166,6 +166,11 @@ def check_answer(turn: rt.Turn | None) -> None:
     assert turn.text == TEXT
     assert turn.audio == AUDIO
     assert turn.usage is not None
+
+
+def held_at_first(heard: Heard) -> Answer:
+    """An answer that stops in its middle on the first connection, so that it is never complete before the fault."""
+    return Answer(text=TEXT, audio=AUDIO, hold_after_ms=300) if heard.connection == 1 else ANSWER
 
 
 class Gate:

@@ -80,6 +80,16 @@ class Latencies(Listener):
         self.size += len(pcm)
 
 
+class Hog(Listener):
+    """Once ``until`` (``time.perf_counter()``) is set, its first piece of audio keeps the interpreter busy till then."""
+
+    until = 0.0
+
+    def audio(self, event_id: str, pcm: bytes) -> None:
+        while time.perf_counter() < self.until:
+            self.events += 1
+
+
 Connect = Callable[[str, Listener], Session]
 
 
@@ -136,8 +146,16 @@ def append(connect: Connect, url: str, count: int, warm: int, limit_s: float, **
     return _per_event(figures, count) | {"finished": finished}
 
 
-def paced(connect: Connect, url: str, count: int, sessions: int, limit_s: float, **_: Any) -> dict[str, Any]:
-    """Many conversations at once, 100 ms of audio every 100 ms in both directions; one thread does all the talking."""
+def paced(connect: Connect, url: str, count: int, sessions: int, limit_s: float, hog: bool, **_: Any) -> dict[str, Any]:
+    """Many conversations at once, 100 ms of audio every 100 ms in both directions; one thread does all the talking.
+
+    With ``hog`` there is one session more, whose callback computes for all that time.
+    """
+    glutton = Hog()
+    beside = _open(connect, url, glutton) if hog else None
+    if beside is not None:
+        beside.create_response()
+        _wait(glutton, limit_s)
     listeners = [Latencies() for _ in range(sessions)]
     opened = [_open(connect, url, listener) for listener in listeners]
     for session, listener in zip(opened, listeners, strict=True):
@@ -147,6 +165,9 @@ def paced(connect: Connect, url: str, count: int, sessions: int, limit_s: float,
         listener.took = []
     clock = Clock()
     began = time.perf_counter()
+    if beside is not None:
+        glutton.until = began + INTERVAL_S * count
+        beside.create_response()
     sent = 0
     for turn in range(count):
         for index, session in enumerate(opened):
@@ -161,7 +182,7 @@ def paced(connect: Connect, url: str, count: int, sessions: int, limit_s: float,
     figures = clock.read()
     heard = sum(listener.events for listener in listeners)
     took = sorted(ns for listener in listeners for ns in listener.took)
-    for session in opened:
+    for session in (*opened, *([beside] if beside is not None else [])):
         with contextlib.suppress(Exception):
             session.close()
     latency = {f"p{part}": took[min(len(took) - 1, len(took) * part // 100)] / 1e6 for part in (50, 99, 100) if took}

@@ -7,13 +7,13 @@ from typing import Any
 
 from tests.benchmarks.clients.measure import Listener, Session, run
 
-ACCELERATORS = ("orjson", "pybase64", "wsaccel")
+ACCELERATORS = ("orjson", "pybase64", "websockets.speedups", "wsaccel", "wsaccel.xormask")
 
 
 def _prepare(arguments: list[str]) -> None:
     """``--plain`` hides the accelerators, ``--package DIRECTORY`` takes the package from elsewhere."""
     if "--plain" in arguments:
-        sys.modules.update(dict.fromkeys((*ACCELERATORS, "wsaccel.xormask"), None))  # type: ignore[arg-type]
+        sys.modules.update(dict.fromkeys(ACCELERATORS))  # type: ignore[arg-type]
     if "--package" in arguments:
         sys.path.insert(0, arguments[arguments.index("--package") + 1])
 

@@ -1,0 +1,221 @@
+"""``chat``: at a terminal, in a pipe, by ear."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import select
+import signal
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from dashscope_rt.audio import read_wav
+from dashscope_rt.testing import Answer, Emulator
+
+from ..peer import SOON
+from .conftest import KEY, QUESTION, Run, environment
+
+pty = pytest.importorskip("pty")
+
+
+class Terminal:
+    """A program at a pseudo-terminal."""
+
+    def __init__(self, master: int, process: subprocess.Popen[bytes]) -> None:
+        self.master = master
+        self.process = process
+        self.raw = ""
+
+    def wait_for(self, pattern: str, timeout: float = 2 * SOON) -> str:
+        """Read until the screen's text has it; returns what was shown since the last match."""
+        deadline = time.monotonic() + timeout
+        while not (found := re.search(pattern, self.text)):
+            left = deadline - time.monotonic()
+            assert left > 0, f"{pattern!r} did not appear, but {self.text!r}"
+            if select.select([self.master], [], [], left)[0]:
+                try:
+                    data = os.read(self.master, 65536)
+                except OSError:
+                    data = b""
+                assert data, f"the program ended before {pattern!r} appeared: {self.text!r}"
+                self.raw += data.decode("utf-8", "replace")
+        shown = self.text[: found.end()]
+        self.raw = ""
+        return shown
+
+    @property
+    def text(self) -> str:
+        return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]|\r", "", self.raw)
+
+    def type(self, text: str) -> None:
+        os.write(self.master, text.encode())
+
+    def ends(self) -> int:
+        """Read to the end; returns the exit code."""
+        deadline = time.monotonic() + 2 * SOON
+        while time.monotonic() < deadline and self.process.poll() is None:
+            if select.select([self.master], [], [], 0.05)[0]:
+                try:
+                    self.raw += os.read(self.master, 65536).decode("utf-8", "replace")
+                except OSError:
+                    break
+        return self.process.wait(SOON)
+
+
+@contextmanager
+def terminal(folder: Path, *arguments: str, **more: str) -> Iterator[Terminal]:
+    import fcntl
+    import termios
+
+    master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 100, 0, 0))
+
+    def make_it_ours() -> None:
+        os.setsid()
+        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+    process = subprocess.Popen(
+        [sys.executable, "-m", "dashscope_rt", *arguments],
+        stdin=slave, stdout=slave, stderr=slave, cwd=folder, preexec_fn=make_it_ours,
+        env=environment(folder, TERM="xterm-256color", **more),
+    )  # fmt: skip
+    os.close(slave)
+    try:
+        yield Terminal(master, process)
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.wait(SOON)
+        os.close(master)
+
+
+def test_a_person_talks_at_a_terminal(tmp_path: Path) -> None:
+    (tmp_path / "a question.wav").write_bytes(QUESTION.read_bytes())
+    long = Answer(text="One two three four five six seven eight nine ten eleven twelve.", hold_after_ms=400)
+    with Emulator([Answer(text="Guten Tag! 你好"), long], api_keys={KEY}) as emulator:
+        where = {"DASHSCOPE_REALTIME_URL": emulator.url, "DASHSCOPE_API_KEY": KEY}
+        with terminal(tmp_path, "chat", "--text", "-o", "answers/", **where) as person:
+            person.wait_for(r"› $")
+            person.type("Grüß Gott, 你好\n")
+            shown = person.wait_for(r"(?s)Model: Guten Tag! 你好.*answered after .* tokens.*› $")
+            assert "answers/answer-001.wav" in shown
+            person.type("/audio a question.wav\n")
+            person.wait_for(r"Model: One two")
+            person.type("\x03")  # Ctrl-C in the middle of an answer stops the answer, not the program
+            person.wait_for(r"(?s)stopped.*› $")
+            assert emulator.wait_for("response.cancel")
+            person.type("And now?\n")
+            person.wait_for(r"(?s)Model: This is the emulator\. You wrote: And now\?.*› $")
+            person.type("/hlep\n")
+            person.wait_for(r"(?s)did you mean 'help'\?.*› $")
+            person.type("\x04")
+            assert person.ends() == 0
+            assert KEY not in person.text
+        assert read_wav(tmp_path / "answers" / "answer-001.wav").pcm
+        assert (tmp_path / "answers" / "answer-002.wav").exists()
+        assert emulator.wait_for("conversation.item.create").event["item"]["content"][0]["text"] == "Grüß Gott, 你好"
+        emulator.check()
+
+
+def test_ctrl_c_at_the_prompt_leaves_with_130(tmp_path: Path, emulator: Emulator) -> None:
+    where = {"DASHSCOPE_REALTIME_URL": emulator.url, "DASHSCOPE_API_KEY": KEY}
+    with terminal(tmp_path, "chat", "--text", **where) as person:
+        person.wait_for(r"› $")
+        person.type("\x03")
+        assert person.ends() == 130
+        assert "Traceback" not in person.text
+    assert emulator.wait_closed().closed_by == "client"
+
+
+def test_a_session_that_ends_wakes_the_prompt(tmp_path: Path, emulator: Emulator) -> None:
+    where = {"DASHSCOPE_REALTIME_URL": emulator.url, "DASHSCOPE_API_KEY": KEY}
+    with terminal(tmp_path, "chat", "--text", **where) as person:
+        person.wait_for(r"› $")
+        emulator.drop(1007, "Free tier of the model has been exhausted.")
+        assert person.ends() == 1
+        assert "error: " in person.text
+        assert "Free tier" in person.text
+
+
+def test_lines_in_a_pipe_are_a_script(run: Run, emulator: Emulator, tmp_path: Path) -> None:
+    script = "/voice Ethan\nHello\n\n/audio my question.wav\n/save the answer.wav\n/text /slash\n/exit\nnever\n"
+    (tmp_path / "my question.wav").write_bytes(QUESTION.read_bytes())
+    done = run("chat", "-o", "kept.wav", emulator=emulator, input=script)
+    assert done.returncode == 0, done.stderr
+    said = [line for line in done.stdout.splitlines() if line.startswith(("You:", "Model:"))]
+    assert said == [
+        "Model: This is the emulator. You wrote: Hello",
+        "You:   (emulator) 3.6 seconds of speech",
+        "Model: This is the emulator. You spoke for 3.6 seconds; here it is again.",
+        "Model: This is the emulator. You wrote: /slash",
+    ]
+    assert "\x1b" not in done.stdout + done.stderr
+    for name in ("kept.wav", "kept-2.wav", "the answer.wav"):
+        assert read_wav(tmp_path / name).pcm
+    voices = [update.event["session"].get("voice") for update in emulator.received if update.type == "session.update"]
+    assert voices[-1] == "Ethan"
+
+
+@pytest.mark.parametrize(("line", "code"), [("/nope", 2), ("/audio gone.wav", 2), ("/save", 2)])
+def test_a_script_stops_at_what_cannot_be_done(
+    line: str, code: int, emulator: Emulator, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    from dashscope_rt.cli.main import main
+
+    script = tmp_path / "script"
+    script.write_text(f"{line}\nHello\n")
+    monkeypatch.setenv("DASHSCOPE_RT_CONFIG", str(tmp_path / "c.yaml"))
+    monkeypatch.setenv("DASHSCOPE_API_KEY", KEY)
+    with script.open() as stdin:
+        monkeypatch.setattr(sys, "stdin", stdin)
+        assert main(["chat", "--url", emulator.url]) == code
+    assert "error: " in capsys.readouterr().err
+    assert "response.create" not in [record.type for record in emulator.received]
+
+
+@pytest.mark.parametrize("raw", [False, True])
+def test_sound_in_a_pipe_is_a_conversation_the_service_divides(run: Run, emulator: Emulator, raw: bool) -> None:
+    sound = read_wav(QUESTION).pcm if raw else QUESTION.read_bytes()
+    done = run("chat", "--json", emulator=emulator, input=sound)
+    assert done.returncode == 0, done.stderr
+    types = [json.loads(line)["type"] for line in done.stdout.splitlines()]
+    for kind in ("session.created", "input_audio_buffer.speech_started", "response.audio.delta", "response.done"):
+        assert kind in types
+    assert "You:   (emulator)" in done.stderr
+    assert "commit" not in " ".join(record.type for record in emulator.received)
+
+
+def test_silence_in_a_pipe_is_an_error_and_not_an_empty_success(run: Run, emulator: Emulator) -> None:
+    done = run("chat", emulator=emulator, input=bytes(32000))
+    assert done.returncode == 1
+    assert "no speech" in done.stderr
+
+
+def test_an_answer_that_fails_in_a_pipe_is_exit_code_1(run: Run) -> None:
+    with Emulator([Answer(text="No", status="failed")], api_keys={KEY}) as emulator:
+        done = run("chat", emulator=emulator, input="Hello\n")
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-2].startswith("error: ")
+
+
+def test_interrupted_in_a_pipe_is_130_and_quiet(tmp_path: Path) -> None:
+    with Emulator([Answer(text="One two three", hold_after_ms=50)], api_keys={KEY}) as emulator:
+        with subprocess.Popen(
+            [sys.executable, "-m", "dashscope_rt", "ask", "Hello"], cwd=tmp_path, stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            env=environment(tmp_path, DASHSCOPE_REALTIME_URL=emulator.url, DASHSCOPE_API_KEY=KEY),
+        ) as process:  # fmt: skip
+            emulator.wait_for_sent("response.text.delta", timeout=2 * SOON)
+            process.send_signal(signal.SIGINT)
+            _, errors = process.communicate(timeout=2 * SOON)
+        assert process.returncode == 130
+        assert errors == b""
+        assert emulator.wait_closed().closed_by == "client"
