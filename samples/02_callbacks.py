@@ -37,11 +37,11 @@ def main() -> int:
         over = threading.Event()
 
         @session.on_open
-        def opened(event: rt.events.SessionCreated) -> None:
+        def opened(_event: rt.events.SessionCreated) -> None:
             print("The session is open.")
 
         @session.on_speech_stopped
-        def noticed(event: rt.events.InputAudioBufferSpeechStopped) -> None:
+        def noticed(_event: rt.events.InputAudioBufferSpeechStopped) -> None:
             print("The service noticed the end of the question.")
 
         @session.on_input_transcript
@@ -63,7 +63,7 @@ def main() -> int:
             print(f"error: {error}", file=sys.stderr)
 
         @session.on_close
-        def closed(info: rt.CloseInfo) -> None:
+        def closed(_info: rt.CloseInfo) -> None:
             over.set()
 
         try:

@@ -12,6 +12,7 @@ import contextlib
 import os
 import sys
 import threading
+import time
 
 import dashscope_rt as rt
 from dashscope_rt.audio import FakeDevice
@@ -55,8 +56,7 @@ def main() -> int:
             stack.enter_context(rt.Conversation(session, microphone=microphone, speaker=speaker, echo="headset"))
             device.run()
             if sounds.wait(60):
-                while speaker.playhead.heard_ms < options.after * 1000:
-                    threading.Event().wait(0.02)
+                time.sleep(options.after)  # as long as a person listens before something comes to mind
                 print("Speaking into the answer.")
                 device.say(options.question)
             for _ in range(2):

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from dashscope_rt.audio import chunks, read_wav, silence
-from dashscope_rt.testing import Emulator
+from dashscope_rt.audio import FakeDevice, chunks, read_wav, silence
+from dashscope_rt.testing import Answer, Emulator, FunctionCall, Heard
 
 from .peer import SOON
 
@@ -87,6 +87,53 @@ def test_the_session_with_everything_is_accepted_by_its_model() -> None:
 
 def test_the_emulator_answers_as_the_function_says() -> None:
     exec(compile(block("lambda heard"), "README.md", "exec"), {})
+
+
+def test_the_tool_is_called_and_its_result_becomes_the_answer(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def model(heard: Heard) -> Answer:
+        calls = [] if heard.function_outputs else [FunctionCall("weather", {"city": "Rome"})]
+        return Answer(text=" ".join(heard.function_outputs.values()), function_calls=calls)
+
+    with Emulator(answer=model) as emulator:
+        monkeypatch.setenv("DASHSCOPE_API_KEY", "sk-readme")
+        monkeypatch.setenv("DASHSCOPE_REALTIME_URL", emulator.url)
+        exec(compile(block("def weather"), "README.md", "exec"), {})
+        emulator.check()
+    assert capsys.readouterr().out == '{"city": "Rome", "days": 1, "sky": "sunny"}\n'
+
+
+def test_the_conversation_is_heard_interrupted_and_recorded(
+    emulator: Emulator, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    pytest.importorskip("soxr")
+    with FakeDevice(QUESTION) as device:
+        monkeypatch.setattr("dashscope_rt.audio.devices.SoundDevices", lambda: device)
+
+        def person() -> None:
+            emulator.wait_for_sent("response.done")
+            device.say(QUESTION)
+            emulator.wait_for_sent("response.done", count=2)
+            emulator.drop(1000, "enough")
+
+        threading.Thread(target=person, daemon=True).start()
+        device.run(speed=4)
+        exec(compile(block("rt.Conversation"), "README.md", "exec"), {})
+    assert "heard until then: This is" in capsys.readouterr().out
+    assert read_wav(tmp_path / "talk.wav").channels == 2
+
+
+def test_the_fake_device_keeps_time_of_its_own(emulator: Emulator) -> None:
+    exec(compile(block("FakeDevice()"), "README.md", "exec"), {})
+
+
+def test_the_pictures_and_the_video_are_seen(emulator: Emulator, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("PIL")
+    exec(compile(block("rt.VideoFeed"), "README.md", "exec"), {})
+    picture, video = capsys.readouterr().out.splitlines()
+    assert "1 image: 320 x 240 pixels. You wrote: What do you see?" in picture
+    assert re.search(r"I received [34] images: 320 x 240.* You spoke for 3.6 seconds", video)
 
 
 def test_the_programs_are_as_short_as_promised() -> None:

@@ -190,7 +190,11 @@ class Writer:
         flags = os.O_WRONLY | os.O_CREAT | (os.O_TRUNC if overwrite else os.O_EXCL) | getattr(os, "O_BINARY", 0)
         self._file = os.fdopen(os.open(path, flags, 0o600), "wb", buffering=0)
         first = {_MARK: VERSION, **without_secrets(header), "texts": texts, "audio": audio, "ids": ids}
-        self._line(first)
+        try:
+            self._line(first)
+        except BaseException:
+            self._file.close()
+            raise
 
     def add(self, at: float, way: Way, event: Mapping[str, Any]) -> None:
         """Write one line."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import select
+import os
+import queue
 import sys
 import threading
 from collections.abc import Iterator
@@ -59,11 +60,12 @@ def talk(
     display.line(f"{microphone.device.name}: just speak. Enter, then a command: /help, /exit. Ctrl-C leaves.", "dim")
     with _no_echo():
         display.state("listening")
+        keyboard = _Keyboard()
         try:
             with display:
                 thread.start()
                 while not failures:
-                    line = _typed_line(0.2)
+                    line = keyboard.line(0.2)
                     if line is None:
                         continue
                     by_ear.run(line)
@@ -89,7 +91,7 @@ class _ByEar:
         self._stream = stream
 
     def run(self, line: str) -> None:
-        name, _, rest = line.strip().partition(" ")
+        name, _, rest = line.partition(" ")
         try:
             if not name:
                 self._microphone.muted = not self._microphone.muted
@@ -117,18 +119,35 @@ class _ByEar:
             self._display.line(f"error: {text}", "red")
 
 
-def _typed_line(timeout: float) -> str | None:
-    """A line that was typed, None when there is none yet.
+class _Keyboard:
+    """Lines that are typed, read past Python's own buffer, which a thread may not hold when the program ends."""
 
-    Raises:
-        EOFError: Nothing comes any more.
-    """
-    if sys.platform != "win32" and not select.select([sys.stdin], [], [], timeout)[0]:
-        return None
-    line = sys.stdin.readline()
-    if not line:
-        raise EOFError
-    return line
+    def __init__(self) -> None:
+        self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        threading.Thread(target=self._read, name="dashscope-rt-keyboard", daemon=True).start()
+
+    def _read(self) -> None:
+        rest = b""
+        with contextlib.suppress(OSError, ValueError):
+            while data := os.read(sys.stdin.fileno(), 4096):
+                *lines, rest = (rest + data).split(b"\n")
+                for line in lines:
+                    self._lines.put(line.decode("utf-8", "replace").strip())
+        self._lines.put(None)
+
+    def line(self, timeout: float) -> str | None:
+        """A line that was typed, None when there is none yet.
+
+        Raises:
+            EOFError: Nothing comes any more.
+        """
+        try:
+            line = self._lines.get(timeout=timeout)
+        except queue.Empty:
+            return None
+        if line is None:
+            raise EOFError
+        return line
 
 
 @contextlib.contextmanager

@@ -208,7 +208,7 @@ class NoDoneAfterCancel(Action):
 
 
 def _cancelled(event: Event) -> bool:
-    return event["type"] == "response.done" and event["response"].get("status") == "cancelled"
+    return bool(event["type"] == "response.done" and event["response"].get("status") == "cancelled")
 
 
 class ServiceError(Action):

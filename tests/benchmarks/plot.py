@@ -36,7 +36,7 @@ def svg(all_results: Sequence[Results]) -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {y + 8}" role="img"'
         ' aria-label="CPU time per event of dashscope_rt and other clients">'
     )
-    note = f'<text class="faint" x="0" y="14">CPU µs per event, less is better; logarithmic; the dashed line is the bare socket loop</text>'
+    note = '<text class="faint" x="0" y="14">CPU µs per event, less is better; logarithmic; the dashed line is the bare socket loop</text>'
     return "\n".join([head, f"<style>{_STYLE}</style>", note, *parts, "</svg>"]) + "\n"
 
 

@@ -48,7 +48,7 @@ class Results:
 
     def figures(self, client: str, name: str = "value") -> list[float]:
         """Return one figure of all finished runs of a client."""
-        return [run[name] for run in self.runs.get(client, []) if run is not None and run["finished"]]
+        return [run[name] for run in self.runs.get(client, []) if run is not None and run["finished"] and name in run]
 
     def median(self, client: str, name: str = "value") -> float | None:
         """Return the median of a figure; None without a finished run."""

@@ -32,7 +32,7 @@ class Terminal:
     def __init__(self, master: int, process: subprocess.Popen[bytes]) -> None:
         self.master = master
         self.process = process
-        self.raw = ""
+        self.raw = b""
 
     def wait_for(self, pattern: str, timeout: float = 2 * SOON) -> str:
         """Read until the screen's text has it; returns what was shown since the last match."""
@@ -46,14 +46,14 @@ class Terminal:
                 except OSError:
                     data = b""
                 assert data, f"the program ended before {pattern!r} appeared: {self.text!r}"
-                self.raw += data.decode("utf-8", "replace")
+                self.raw += data
         shown = self.text[: found.end()]
-        self.raw = ""
+        self.raw = b""
         return shown
 
     @property
     def text(self) -> str:
-        return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]|\r", "", self.raw)
+        return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]|\r", "", self.raw.decode("utf-8", "replace"))
 
     def type(self, text: str) -> None:
         os.write(self.master, text.encode())
@@ -64,7 +64,7 @@ class Terminal:
         while time.monotonic() < deadline and self.process.poll() is None:
             if select.select([self.master], [], [], 0.05)[0]:
                 try:
-                    self.raw += os.read(self.master, 65536).decode("utf-8", "replace")
+                    self.raw += os.read(self.master, 65536)
                 except OSError:
                     break
         return self.process.wait(SOON)

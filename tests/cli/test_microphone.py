@@ -55,7 +55,7 @@ def test_somebody_speaks_and_hears_the_answer(
     hand = threading.Thread(target=later)
     hand.start()
     with device.run(speed=20):
-        code = main(["chat", "--url", emulator.url, "-o", str(tmp_path / "kept"), "--output", str(tmp_path) + "/kept/"])
+        code = main(["chat", "--url", emulator.url, "-o", f"{tmp_path}/kept/"])
     hand.join(SOON)
     shown = capsys.readouterr().out
     assert code == 0

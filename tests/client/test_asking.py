@@ -304,7 +304,7 @@ def test_a_spoken_question_in_vad_mode_sends_neither_commit_nor_create() -> None
 def test_silence_goes_on_until_the_vad_has_noticed_and_no_longer() -> None:
     with dialled() as at:
         asking = Background(at.session.ask, QUESTION)
-        speech(at, len(QUESTION) + 32 * 3000)  # far more than it is configured to wait for
+        speech(at, len(QUESTION) + 32 * 2000)  # more than it is configured to wait for
         play(at, [speech_started(), speech_stopped(), committed(), response_created()])
         at.settle()
         at.sees_nothing()

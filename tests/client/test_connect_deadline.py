@@ -18,7 +18,7 @@ from dashscope_rt._session import connection as _connection
 from tests.client.wire import MODEL, Background, Heard, client_for, created
 from tests.peer import SOON, Line, Peer
 
-CONNECT = 0.3  # s
+CONNECT = 0.2  # s
 LATE = 2.0  # s: far more than CONNECT, far less than what a second deadline would take
 
 

@@ -22,7 +22,9 @@ LONG = "one two three four five six seven eight nine ten eleven twelve thirteen 
 
 def tone(ms: float, rate: int = 16_000, hertz: float = 440.0) -> bytes:
     """Something loud enough for the emulator's VAD."""
-    return array("h", (int(9000 * math.sin(math.tau * hertz * i / rate)) for i in range(int(rate * ms / 1000)))).tobytes()
+    return array(
+        "h", (int(9000 * math.sin(math.tau * hertz * i / rate)) for i in range(int(rate * ms / 1000)))
+    ).tobytes()
 
 
 VOICE = tone(6000, 24_000)  # without a silent block in it

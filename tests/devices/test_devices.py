@@ -95,7 +95,6 @@ def test_a_source_can_be_stopped_before_its_first_audio() -> None:
         assert not out.write(PCM, "r")
 
 
-
 def test_muted_time_goes_on() -> None:
     device = FakeDevice()
     out = speaker(device)
@@ -202,7 +201,9 @@ TWO = (
     ("wanted", "kind", "found"),
     [(None, "input", 0), (None, "output", 1), ("usb", "input", 1), ("jabra", "input", 1), (2, "output", 2)],
 )
-def test_a_device_is_chosen_by_part_of_its_name_its_number_or_by_the_machine(wanted: Any, kind: Any, found: int) -> None:
+def test_a_device_is_chosen_by_part_of_its_name_its_number_or_by_the_machine(
+    wanted: Any, kind: Any, found: int
+) -> None:
     assert choose(TWO, wanted, kind).id == found
 
 
@@ -302,7 +303,7 @@ def test_what_hardware_hears_is_resampled_to_what_is_wanted(library: Library) ->
     pytest.importorskip("soxr")
     with Microphone() as microphone:
         callback = library.streams[0].options["callback"]
-        for at in range(0, 50):
+        for at in range(50):
             callback(memoryview(tone(1000, 48_000))[at * 1920 : (at + 1) * 1920], 960, None, None)
         heard = bytearray()
         for pcm in microphone:
@@ -312,9 +313,7 @@ def test_what_hardware_hears_is_resampled_to_what_is_wanted(library: Library) ->
     assert level_db(heard) == pytest.approx(level_db(tone(1000)), abs=0.1)
 
 
-@pytest.mark.parametrize(
-    ("missing", "says"), [(ImportError, r"dashscope_rt\[audio\]"), (OSError, "libportaudio2")]
-)
+@pytest.mark.parametrize(("missing", "says"), [(ImportError, r"dashscope_rt\[audio\]"), (OSError, "libportaudio2")])
 def test_without_the_extra_or_its_library_it_says_what_to_install(
     missing: type[Exception], says: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -79,7 +79,9 @@ def test_a_heavy_picture_is_made_lighter_until_it_fits() -> None:
     assert min(jpeg_size(made) or (0, 0)) > 300, "and not more than that"
 
 
-@pytest.mark.parametrize(("kind", "mode"), [("PNG", "RGBA"), ("PNG", "P"), ("GIF", "P"), ("BMP", "RGB"), ("PNG", "I;16")])
+@pytest.mark.parametrize(
+    ("kind", "mode"), [("PNG", "RGBA"), ("PNG", "P"), ("GIF", "P"), ("BMP", "RGB"), ("PNG", "I;16")]
+)
 def test_other_formats_become_jpeg(kind: str, mode: str) -> None:
     made = prepare(picture(64, 48, kind, mode), LIMIT)
     assert made[:3] == b"\xff\xd8\xff"
@@ -231,9 +233,7 @@ def test_a_camera_is_asked_once_for_every_frame_until_the_feed_is_closed(emulato
         assert video.wait(0)
 
 
-def test_a_broken_frame_is_left_out_and_the_next_one_goes(
-    emulator: Emulator, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_broken_frame_is_left_out_and_the_next_one_goes(emulator: Emulator, caplog: pytest.LogCaptureFixture) -> None:
     with opened(emulator, turn_detection=None) as session:
         session.append_audio(speech(200).pcm)
         with rt.VideoFeed(session, [b"broken", SMALL], fps=50) as video:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import itertools
 import math
 import sys
 from collections.abc import Iterator
@@ -77,10 +78,10 @@ def audio_of(emulator: Emulator) -> bytes:
 def test_a_file_is_streamed_whole_and_followed_by_the_silence_that_ends_a_turn(emulator: Emulator) -> None:
     seen: list[tuple[float, float | None]] = []
     question = read_wav(QUESTION)
-    with opened(emulator, turn_detection=rt.ServerVad(silence_duration_ms=400)) as session:
-        with session.expect("response.done") as done:
-            sent = session.stream_audio(QUESTION, pace=False, progress=lambda ms, total: seen.append((ms, total)))
-            done.wait()
+    vad = rt.ServerVad(silence_duration_ms=400)
+    with opened(emulator, turn_detection=vad) as session, session.expect("response.done") as done:
+        sent = session.stream_audio(QUESTION, pace=False, progress=lambda ms, total: seen.append((ms, total)))
+        done.wait()
     total = question.duration_ms + 900
     assert sent == pytest.approx(total, abs=1)
     assert audio_of(emulator) == question.pcm + silence(900, 16_000)
@@ -227,7 +228,7 @@ def test_resampling_piece_by_piece_is_resampling_the_whole(size: int) -> None:
 def test_a_resampled_tone_is_the_same_tone() -> None:
     pytest.importorskip("soxr")
     made = memoryview(resample(tone(1000, 48_000, 1000), 48_000, 16_000)).cast("h")
-    crossings = sum(1 for a, b in zip(made, made[1:], strict=False) if (a < 0) != (b < 0))
+    crossings = sum(1 for a, b in itertools.pairwise(made) if (a < 0) != (b < 0))
     assert crossings == pytest.approx(2000, abs=4)
 
 

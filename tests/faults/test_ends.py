@@ -288,7 +288,6 @@ BENIGN = {
     "unknown-ids": ("Messages", "events for unknown ids before every event"),
     "duplicate@response.created:*": ("Messages", "response.created twice"),
     "duplicate@response.done:*": ("Messages", "response.done twice"),
-    "duplicate": ("Messages", "every event twice, with the same id"),
     **{f"reorder@{kind}": ("Messages", f"{kind} after the event that follows it") for kind in REORDERED},
 }
 
@@ -307,6 +306,24 @@ def test_what_is_harmless_changes_nothing_in_a_turn(table: Table, fault: str) ->
     section, what = BENIGN[fault]
     counted = "stats.unreadable" if stats.unreadable else "stats.unknown" if stats.unknown else ""
     table.add(section, what, f"the whole answer{f'; counted in {counted}' if counted else ''}", took)
+
+
+def test_every_event_twice_changes_nothing_but_that_each_piece_of_audio_sounds_twice(table: Table) -> None:
+    """Event ids are opaque, and nothing says that they are unique: dropping a repeated piece could drop real audio."""
+    with service("duplicate") as emulator, watched(emulator, on_audio_delta=lambda event: None) as watch:
+        asked = ask(watch)
+        watch.close()
+    assert asked.turn is not None
+    assert asked.turn.text == TEXT
+    assert asked.turn.status == "completed"
+    assert len(asked.turn.responses) == 1
+    pieces = [piece.audio for piece in asked.turn if piece.kind == "audio"]
+    assert pieces
+    assert pieces[0::2] == pieces[1::2]
+    assert len(watch.got("on_done")) == 1
+    assert len(watch.got("on_open")) == 1
+    what = "the whole text; each piece of audio sounds twice"
+    table.add("Messages", "every event twice, with the same id", what, asked.took)
 
 
 def test_a_response_done_that_never_comes_ends_the_turn_at_its_deadline(table: Table) -> None:

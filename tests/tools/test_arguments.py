@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import datetime
+import datetime as dt
 import decimal
 import json
 import math
@@ -62,7 +62,9 @@ def test_what_does_not_fit_is_told_with_its_place(hint: Any, sent: Any, told: st
     hint=st.sampled_from([row[0] for row in HINTS]),
     sent=st.recursive(
         st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
-        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from("axy") | st.text(), inner, max_size=3),
+        lambda inner: (
+            st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from("axy") | st.text(), inner, max_size=3)
+        ),
         max_leaves=6,
     ),
 )
@@ -137,7 +139,7 @@ def test_problems_quote_none_of_the_values() -> None:
 @attrs.define
 class Inner:
     point: Point
-    at: datetime.date
+    at: dt.date
 
 
 @dataclasses.dataclass
@@ -167,11 +169,13 @@ def returning(value: Any) -> str:
         ({"c": Colour.RED}, '{"c": "red"}'),
         (Point(1.0), '{"x": 1.0, "y": 0.0, "label": null, "seen": [], "hidden": 7}'),
         (
-            Outer(Inner(Point(1.0), datetime.date(2026, 11, 22)), {"a"}),
-            '{"inner": {"point": {"x": 1.0, "y": 0.0, "label": null, "seen": [], "hidden": 7}, "at": "2026-11-22"},'
-            ' "tags": ["a"]}',
+            Outer(Inner(Point(1.0), dt.date(2026, 11, 22)), {"a"}),
+            (
+                '{"inner": {"point": {"x": 1.0, "y": 0.0, "label": null, "seen": [], "hidden": 7}, "at": "2026-11-22"},'
+                ' "tags": ["a"]}'
+            ),
         ),
-        (datetime.datetime(2026, 11, 22, 8, 30), '"2026-11-22T08:30:00"'),  # noqa: DTZ001
+        (dt.datetime(2026, 11, 22, 8, 30), '"2026-11-22T08:30:00"'),  # noqa: DTZ001
         (decimal.Decimal("1.10"), '"1.10"'),
         (uuid.UUID(int=1), '"00000000-0000-0000-0000-000000000001"'),
         (pathlib.PurePosixPath("a/b"), '"a/b"'),

@@ -329,7 +329,9 @@ def test_the_policys_timeout_is_for_tools_without_one_of_their_own() -> None:
         gate.go.set()
 
 
-@pytest.mark.parametrize("fields", [{"timeout": 0}, {"timeout": "1"}, {"max_calls": 0}, {"max_calls": 1.5}, {"max_calls": True}])
+@pytest.mark.parametrize(
+    "fields", [{"timeout": 0}, {"timeout": "1"}, {"max_calls": 0}, {"max_calls": 1.5}, {"max_calls": True}]
+)
 def test_a_policy_that_makes_no_sense_is_refused(fields: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="ToolPolicy"):
         ToolPolicy(**fields)
@@ -498,7 +500,11 @@ def test_a_result_after_a_reconnect_is_dropped_and_reported_and_the_tools_are_de
             failure = failed.get()
             assert (failure.kind, failure.told, failure.output) == ("late", "", "sunny in Rome")
             session.send_raw({"type": "test.mark"})
-    told = [event["session"]["tools"][0]["function"]["name"] for event in lines[1].received if event["type"] == "session.update"]
+    told = [
+        event["session"]["tools"][0]["function"]["name"]
+        for event in lines[1].received
+        if event["type"] == "session.update"
+    ]
     assert told == ["weather"]
     assert "conversation.item.create" not in [event["type"] for event in lines[1].received]
 

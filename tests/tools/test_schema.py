@@ -91,7 +91,7 @@ hints = st.recursive(
     lambda inner: st.one_of(
         inner.map(lambda hint: list[hint]),  # type: ignore[valid-type]
         inner.map(lambda hint: dict[str, hint]),  # type: ignore[valid-type]
-        inner.map(lambda hint: Optional[hint]),
+        inner.map(lambda hint: Optional[hint]),  # noqa: UP045
         inner.map(lambda hint: tuple[hint, ...]),  # type: ignore[valid-type]
         inner.map(lambda hint: Annotated[hint, "what it is"]),
     ),
@@ -255,7 +255,7 @@ def any_number(*values: int) -> None: ...
 def any_names(**values: int) -> None: ...
 
 
-def unhinted(a) -> None: ...  # type: ignore[no-untyped-def]  # noqa: ANN001
+def unhinted(a) -> None: ...  # type: ignore[no-untyped-def]
 
 
 def nowhere(a: NotThere) -> None: ...  # type: ignore[name-defined]  # noqa: F821
@@ -292,7 +292,9 @@ def test_a_lambda_needs_a_name() -> None:
     assert Tool(lambda: 1, name="one").call({}) == "1"
 
 
-@pytest.mark.parametrize("schema", [{}, {"type": "array"}, {"type": "object", "x": {1}}, {"type": "object", "x": float("nan")}, "x"])
+@pytest.mark.parametrize(
+    "schema", [{}, {"type": "array"}, {"type": "object", "x": {1}}, {"type": "object", "x": float("nan")}, "x"]
+)
 def test_a_schema_of_ones_own_must_be_json_of_an_object(schema: Any) -> None:
     with pytest.raises(ValueError, match="parameters must be"):
         Tool(weather, parameters=schema)
