@@ -8,8 +8,8 @@
 
 Importing the package loads next to nothing; each name is loaded, with what it needs, when it is first used.
 
-Start with `RealtimeClient`; its ``session`` gives a `RealtimeSession`, whose ``ask`` gives a `Turn`. Every wire event is
-a class in `dashscope_rt.events`, every exception stands in `dashscope_rt.errors`.
+Start with `RealtimeClient`; its ``session`` gives a `RealtimeSession`, whose ``ask`` gives a `Turn`. Every wire event
+is a class in `dashscope_rt.events`, every exception stands in `dashscope_rt.errors`.
 """
 
 import importlib

@@ -73,5 +73,5 @@ def pick() -> tuple[str, ...]:
 
 def forget() -> None:
     """Go back to the standard library, for tests and comparisons; the next `pick` finds nothing new."""
-    global apply_mask, base64_bytes, base64_text, json_value, _picked  # noqa: PLW0603
+    global apply_mask, base64_bytes, base64_text, json_value, _picked
     apply_mask, base64_bytes, base64_text, json_value, _picked = _apply_mask, _base64_bytes, base64.b64encode, None, ()

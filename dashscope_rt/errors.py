@@ -9,7 +9,7 @@
     │   ├── BadRequestError              the request itself is wrong (400, invalid_request_error)
     │   │   └── ModelNotFoundError       no such model for this key, region or workspace (404)
     │   └── ServiceBusyError             the service failed or is overloaded (5xx, server_error); retryable
-    ├── ConnectionFailed                 DNS, TCP, TLS, proxy or the WebSocket upgrade failed; retryable (certificates: not)
+    ├── ConnectionFailed                 DNS, TCP, TLS, proxy or the upgrade failed; retryable (certificates: not)
     ├── DeadlineExceeded                 a wait or a send ran out of time; also a builtin TimeoutError; retryable
     ├── ProtocolError                    the peer broke the WebSocket or the event protocol
     │   └── MessageTooLarge              a message above the limit was announced; it was not read

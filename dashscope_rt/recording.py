@@ -71,6 +71,7 @@ class Recorder:
         self._writer: Writer | None = None
         self._session: RealtimeSession | None = None
         self._began = 0.0
+        self._last = 0.0
         self._lock = threading.Lock()  # guards the writer: lines come on the reader thread, close() from any
         self.error: OSError | None = None
 
@@ -137,7 +138,8 @@ class Recorder:
             if self._writer is None or self.error is not None:
                 return
             try:
-                self._writer.add(max(0.0, at - self._began), way, event)
+                self._last = max(self._last, at - self._began)  # what is known of time differs by microseconds
+                self._writer.add(self._last, way, event)
             except OSError as error:
                 self.error = error
                 _log.warning("the recording %s ends here: %s", os.fspath(self.path), error)

@@ -320,7 +320,8 @@ class RealtimeSession(Listening):
         """Send a piece of the user's audio. Source: client events, input_audio_buffer.append.
 
         Args:
-            audio: Bytes, or anything with a buffer (array, numpy): raw samples in the configured format (default: signed 16-bit little-endian, mono, 16,000 Hz);
+            audio: Bytes, or anything with a buffer (array, numpy): raw samples in the configured format (default:
+                signed 16-bit little-endian, mono, 16,000 Hz);
                 100 ms, 3,200 bytes, is customary. Never Base64. In VAD mode keep sending silence between utterances,
                 or the service never notices the end of one.
 

@@ -44,7 +44,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "tools": {"_tools", "config", "responses"},
     "_session": {
         "_network", "audio", "codec", "config", "errors", "events", "images", "models", "responses", "tools", "turns",
-    },  # fmt: skip
+    },
     "turns": {"_session", "audio", "errors", "events", "responses"},
     "session": {"_network", "_session", "audio", "codec", "config", "errors", "events", "images", "models", "tools", "turns"},
     "client": {"_network", "_session", "_version", "config", "errors", "images", "models", "session", "tools", "turns"},
@@ -53,7 +53,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "_recording": set(),
     "recording": {
         "_recording", "_session", "_version", "codec", "errors", "events", "models", "responses", "session",
-    },  # fmt: skip
+    },
     "testing": {"_recording", "models"},
     "cli": {"audio", "recording", "testing"},  # besides the names of the package itself
     "__init__": {

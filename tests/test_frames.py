@@ -65,7 +65,7 @@ def test_one_stream_cut_at_every_byte(frames: list[tuple[int, bytes]]) -> None:
     data = b"".join(peer_frame(opcode, payload) for opcode, payload in frames)
     for cut in range(len(data) + 1):
         reader = FrameReader(LIMIT)
-        assert reader.feed(data[:cut]) + reader.feed(data[cut:]) == [each for each in frames]
+        assert reader.feed(data[:cut]) + reader.feed(data[cut:]) == list(frames)
 
 
 @given(st.binary(max_size=2000))

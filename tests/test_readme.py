@@ -107,6 +107,7 @@ def test_the_tool_is_called_and_its_result_becomes_the_answer(
 def test_the_conversation_is_heard_interrupted_and_recorded(
     emulator: Emulator, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
+    program = block("rt.Conversation")
     pytest.importorskip("soxr")
     with FakeDevice(QUESTION) as device:
         monkeypatch.setattr("dashscope_rt.audio.devices.SoundDevices", lambda: device)
@@ -119,7 +120,7 @@ def test_the_conversation_is_heard_interrupted_and_recorded(
 
         threading.Thread(target=person, daemon=True).start()
         device.run(speed=4)
-        exec(compile(block("rt.Conversation"), "README.md", "exec"), {})
+        exec(compile(program, "README.md", "exec"), {})
     assert "heard until then: This is" in capsys.readouterr().out
     assert read_wav(tmp_path / "talk.wav").channels == 2
 
@@ -129,8 +130,9 @@ def test_the_fake_device_keeps_time_of_its_own(emulator: Emulator) -> None:
 
 
 def test_the_pictures_and_the_video_are_seen(emulator: Emulator, capsys: pytest.CaptureFixture[str]) -> None:
+    program = block("rt.VideoFeed")
     pytest.importorskip("PIL")
-    exec(compile(block("rt.VideoFeed"), "README.md", "exec"), {})
+    exec(compile(program, "README.md", "exec"), {})
     picture, video = capsys.readouterr().out.splitlines()
     assert "1 image: 320 x 240 pixels. You wrote: What do you see?" in picture
     assert re.search(r"I received [34] images: 320 x 240.* You spoke for 3.6 seconds", video)

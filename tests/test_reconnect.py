@@ -162,7 +162,7 @@ def test_the_conversation_is_given_back_as_text_and_the_rest_is_named() -> None:
             lost = listener.next("on_reconnected")
     assert "User: The weather?\nAssistant: Sunny." in given[0]
     assert lost.restored_chars == len(given[0])
-    assert lost.not_restored == ("1 × speech without a transcript",)
+    assert lost.not_restored == ("1 x speech without a transcript",)
 
 
 def test_a_model_without_text_items_is_not_given_the_conversation() -> None:
@@ -183,7 +183,7 @@ def test_a_model_without_text_items_is_not_given_the_conversation() -> None:
             session.clear_audio()
             lost = listener.next("on_reconnected")
     assert lost.restored_chars == 0
-    assert lost.not_restored == ("1 × message",)
+    assert lost.not_restored == ("1 x message",)
 
 
 def test_a_turn_under_way_fails_with_what_came_and_its_response_is_reported_cut_off() -> None:
@@ -418,4 +418,4 @@ def test_a_history_is_bounded_and_says_what_it_forgot() -> None:
         )
     assert "text4" in history.as_text()
     assert "text0" not in history.as_text()
-    assert history.not_in_text(restored=True) == ("3 × older message",)
+    assert history.not_in_text(restored=True) == ("3 x older message",)

@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,9 @@ KEY = "sk-recording-0123456789"
 SAID = "My diary says: the code of the safe is 4711."
 
 
-def record(path: Path, answers: Any = None, text: str | None = None, session: dict[str, Any] | None = None, **options: bool) -> rt.Turn:
+def record(
+    path: Path, answers: Any = None, text: str | None = None, session: dict[str, Any] | None = None, **options: bool
+) -> rt.Turn:
     with Emulator(answers) as emulator:
         opened = rt.RealtimeClient(KEY, url=emulator.url).session(turn_detection=None, **(session or {}))
         with Recorder(path, **options).attach(opened), opened:
@@ -54,8 +55,20 @@ def test_everything_that_went_over_the_wire_is_in_it(tmp_path: Path) -> None:
 
 
 def test_secrets_are_never_written(tmp_path: Path) -> None:
-    tools = [{"type": "mcp", "server_label": "x", "server_url": "https://x.example/?token=abc123", "authorization": "abc123", "headers": {"X-Mine": "abc123"}}]
-    session = {"model": "qwen3.8-omni-flash-realtime", "tools": tools, "instructions": "The key is sk-abcdef123456 and Bearer abc123."}
+    tools = [
+        {
+            "type": "mcp",
+            "server_label": "x",
+            "server_url": "https://x.example/?token=abc123",
+            "authorization": "abc123",
+            "headers": {"X-Mine": "abc123"},
+        }
+    ]
+    session = {
+        "model": "qwen3.8-omni-flash-realtime",
+        "tools": tools,
+        "instructions": "The key is sk-abcdef123456 and Bearer abc123.",
+    }
     record(tmp_path / "r.jsonl", text="Hello", session=session)
     written = (tmp_path / "r.jsonl").read_text()
     for secret in (KEY, "abc123", "sk-abcdef123456", "x.example"):
@@ -65,7 +78,14 @@ def test_secrets_are_never_written(tmp_path: Path) -> None:
 
 
 def test_a_private_recording_holds_no_words_no_voices_no_ids(tmp_path: Path) -> None:
-    calls = [Answer(text=SAID, audio=bytes(range(256)) * 100, input_transcript=SAID, function_calls=[FunctionCall("note", {"what": SAID})])]
+    calls = [
+        Answer(
+            text=SAID,
+            audio=bytes(range(256)) * 100,
+            input_transcript=SAID,
+            function_calls=[FunctionCall("note", {"what": SAID})],
+        )
+    ]
     record(tmp_path / "r.jsonl", calls, session={"instructions": SAID}, texts=False, audio=False, ids=False)
     written = (tmp_path / "r.jsonl").read_text()
     for word in ("diary", "safe", "4711"):
@@ -113,7 +133,15 @@ def test_a_killed_program_leaves_a_readable_recording(tmp_path: Path) -> None:
     assert len(torn.entries) == len(recording.entries)
 
 
-@pytest.mark.parametrize(("content", "said"), [("", "no recording"), ("{}\n", "no recording"), ('{"dashscope_rt_recording": 2}\n', "version 2"), ("\x00\xff", "no recording")])
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("", "no recording"),
+        ("{}\n", "no recording"),
+        ('{"dashscope_rt_recording": 2}\n', "version 2"),
+        ("\x00\xff", "no recording"),
+    ],
+)
 def test_what_is_no_recording_is_refused(tmp_path: Path, content: str, said: str) -> None:
     (tmp_path / "r").write_text(content)
     with pytest.raises(ValueError, match=said):
@@ -149,7 +177,7 @@ def test_a_full_disk_ends_the_recording_and_not_the_session(tmp_path: Path) -> N
         recorder = Recorder(tmp_path / "s.jsonl").attach(session)
         assert recorder._writer is not None
         recorder._writer._file.close()
-        recorder._writer._file = open("/dev/full", "wb", buffering=0)
+        recorder._writer._file = open("/dev/full", "wb", buffering=0)  # noqa: SIM115
         with session:
             assert session.ask(text="Hello", timeout=SOON).text
         recorder.close()
@@ -157,7 +185,9 @@ def test_a_full_disk_ends_the_recording_and_not_the_session(tmp_path: Path) -> N
 
 
 def test_callbacks_get_the_same_again(tmp_path: Path) -> None:
-    turn = record(tmp_path / "r.jsonl", [Answer(text="Yes.", function_calls=[FunctionCall("f", {"a": 1})])], text="Hello")
+    turn = record(
+        tmp_path / "r.jsonl", [Answer(text="Yes.", function_calls=[FunctionCall("f", {"a": 1})])], text="Hello"
+    )
     replay = Replay(tmp_path / "r.jsonl")
     done: list[rt.Response] = []
     seen: list[str] = []
@@ -209,9 +239,8 @@ def test_a_replayed_refusal_finds_the_event_of_this_client(tmp_path: Path) -> No
 
     with Emulator(error_event_ids=True) as emulator:
         opened = rt.RealtimeClient(KEY, url=emulator.url).session(turn_detection=None)
-        with Recorder(tmp_path / "r.jsonl").attach(opened), opened:
-            with pytest.raises(rt.APIError):
-                opened.wait_ack(opened.send_raw({"type": "session.update", "session": {"voice": "Nobody"}}), SOON)
+        with Recorder(tmp_path / "r.jsonl").attach(opened), opened, pytest.raises(rt.APIError):
+            opened.wait_ack(opened.send_raw({"type": "session.update", "session": {"voice": "Nobody"}}), SOON)
     with Emulator(hooks=replaying(tmp_path / "r.jsonl")) as emulator:
         refused = ask(emulator.url)
         updates = [record.event["event_id"] for record in emulator.received if record.type == "session.update"]
@@ -221,22 +250,39 @@ def test_a_replayed_refusal_finds_the_event_of_this_client(tmp_path: Path) -> No
 def test_a_server_that_hung_up_hangs_up_again(tmp_path: Path) -> None:
     with pytest.raises(rt.RealtimeError):
         record(tmp_path / "r.jsonl", [Answer(text="x", close=(1011, "It broke."))], text="Hello")
-    with Emulator(hooks=replaying(tmp_path / "r.jsonl")) as emulator:
-        with pytest.raises(rt.RealtimeError, match=r"It broke\."):
-            rt.RealtimeClient(KEY, url=emulator.url).ask(text="Hello", timeout=SOON)
+    with (
+        Emulator(hooks=replaying(tmp_path / "r.jsonl")) as emulator,
+        pytest.raises(rt.RealtimeError, match=r"It broke\."),
+    ):
+        rt.RealtimeClient(KEY, url=emulator.url).ask(text="Hello", timeout=SOON)
 
 
-def test_the_fixture_plays_a_recording(tmp_path: Path, dashscope_replay: Callable[..., Emulator]) -> None:
+def test_the_fixture_plays_a_recording_beside_the_test(tmp_path: Path) -> None:
     turn = record(tmp_path / "r.jsonl", text="Hello")
-    emulator = dashscope_replay(tmp_path / "r.jsonl")
-    assert rt.RealtimeClient(KEY, url=emulator.url).ask(text="Hello", timeout=SOON).text == turn.text
+    (tmp_path / "test_it.py").write_text(
+        f"""
+import dashscope_rt as rt
+
+def test_it(dashscope_replay):
+    client = rt.RealtimeClient("sk-x", url=dashscope_replay("r.jsonl").url)
+    assert client.ask(text="Hello").text == {turn.text!r}
+"""
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "dashscope_rt.testing.fixtures", "test_it.py"],
+        capture_output=True, text=True, timeout=60, cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
+    )  # fmt: skip
+    assert "1 passed" in done.stdout, done.stdout
 
 
 def test_what_was_sent_is_told_in_order(tmp_path: Path) -> None:
     sent: list[rt.Sent] = []
-    with Emulator() as emulator:
-        with rt.RealtimeClient(KEY, url=emulator.url).session(turn_detection=None, on_sent=sent.append) as session:
-            session.ask(text="Hello", timeout=SOON)
+    with (
+        Emulator() as emulator,
+        rt.RealtimeClient(KEY, url=emulator.url).session(turn_detection=None, on_sent=sent.append) as session,
+    ):
+        session.ask(text="Hello", timeout=SOON)
     assert [each.type for each in sent] == [record.type for record in emulator.received]
     assert [each.event for each in sent] == [record.event for record in emulator.received]
     assert "Hello" not in repr(sent)

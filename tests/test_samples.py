@@ -70,6 +70,7 @@ def test_callbacks_tell_what_happens_and_save_the_answer(tmp_path: Path, short: 
 
 
 def test_microphone_chat_plays_and_records_both_sides(tmp_path: Path, short: str) -> None:
+    pytest.importorskip("soxr")
     arguments = ("--wav", short, "--echo", "headset", "--record", "talk.wav")
     done = run(str(SAMPLES / "03_microphone.py"), *arguments, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -147,7 +148,9 @@ def test_tools_calls_the_functions_and_prints_the_answer_made_of_them(tmp_path: 
     assert done.returncode == 0, done.stderr
     assert "weather('Paris', 'today')" in done.stdout
     assert "weather('Rome', 'tomorrow')" in done.stdout
-    assert 'Model: The functions say: {"city": "Paris", "sky": "cloudy", "degrees": 17.5}; ' in done.stdout
+    # The calls run side by side, so that their results come in either order.
+    (answer,) = [line for line in done.stdout.splitlines() if line.startswith("Model: The functions say: ")]
+    assert '{"city": "Paris", "sky": "cloudy", "degrees": 17.5}' in answer
     assert done.stderr == ""
 
 

@@ -1,1 +1,1 @@
-"""The parts of `dashscope_rt.config`, which gives them to the public: the rules values are checked by, and what they make."""
+"""The parts of `dashscope_rt.config`, which gives them to the public: rules for values, and what is made of them."""

@@ -17,7 +17,8 @@ from ..errors import MessageTooLarge, ProtocolError
 
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
 
-_ROOM = 128 * 1024  # bytes of a reader's buffer; memory is touched, and so used, only as far as one read fills it
+_FIRST_ROOM = 16 * 1024  # bytes of a reader's buffer to begin with: all that an idle session needs
+_ROOM = 128 * 1024  # and what it grows to, by doubling, when reads fill it
 _LONG = struct.Struct("!Q").unpack_from
 _KNOWN = frozenset((CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG))
 _CONTROL_LIMIT = 125  # bytes of payload in a ping or pong, RFC 6455 §5.5
@@ -41,7 +42,7 @@ class FrameReader:
 
     def __init__(self, max_message_bytes: int) -> None:
         self._limit = max_message_bytes
-        self._buffer = memoryview(bytearray(_ROOM))
+        self._buffer = memoryview(bytearray(_FIRST_ROOM))
         self._filled = 0
         self._parts: list[bytes] = []  # fragments of the message under way
         self._parts_size = 0
@@ -95,8 +96,10 @@ class FrameReader:
         left = end - start
         old = self._buffer
         if need > len(old) or (left == 0 and len(old) > _ROOM):
-            # A frame larger than the buffer gets one of its own, in steps: its header may announce more than ever comes.
+            # A frame larger than the buffer gets one of its own, in steps: a header may announce more than ever comes.
             self._buffer = memoryview(bytearray(max(_ROOM, min(need, 2 * len(old)))))
+        elif end == len(old) < _ROOM:  # a read that filled it: more is waiting than fits
+            self._buffer = memoryview(bytearray(2 * len(old)))
         if left and (start or self._buffer is not old):
             self._buffer[:left] = bytes(old[start:end]) if self._buffer is old else old[start:end]
         self._filled = left

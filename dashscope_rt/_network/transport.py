@@ -1,8 +1,8 @@
 """The socket: dialled within one deadline, then non-blocking. The only client-side user of ``websocket``'s handshake.
 
 `Dialing.run` goes through DNS, proxy, TCP, TLS and the WebSocket upgrade on the network thread. Every step gets what is
-left of one deadline; `Dialing.abort` ends it from any other thread. `Transport` then moves bytes; after the dialling the
-network thread alone touches it, except for `Transport.abort`, which only shuts the file descriptor down.
+left of one deadline; `Dialing.abort` ends it from any other thread. `Transport` then moves bytes; after the dialling
+the network thread alone touches it, except for `Transport.abort`, which only shuts the file descriptor down.
 """
 
 from __future__ import annotations
@@ -240,7 +240,7 @@ class Dialing:
             return ConnectionFailed(f"the host {host} was not found: {error.strerror}; check region, workspace or url")
         if isinstance(error, ssl.SSLCertVerificationError) and error.verify_code in _OTHER_NAME:
             return ConnectionFailed(
-                f"the certificate of {where} belongs to another host: {error.verify_message}; check the url and the region",
+                f"the certificate of {where} belongs to another host: {error.verify_message}; check url and region",
                 retryable=False,
             )
         if isinstance(error, ssl.SSLCertVerificationError):

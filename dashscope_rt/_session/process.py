@@ -1,7 +1,7 @@
 """What happens to open sessions when their process forks or ends.
 
-After a fork the child has copies of the sockets but none of the threads: the copies are closed, so that the service sees
-the end when the parent closes, and every call on such a session raises `ForkedSessionError`. At the interpreter's end
+After a fork the child has copies of the sockets but none of the threads: the copies are closed, so that the service
+sees the end when the parent closes, and every call on such a session raises `ForkedSessionError`. At the interpreter's end
 open sessions get a moment to say goodbye, before the threads are frozen in whatever they hold.
 """
 

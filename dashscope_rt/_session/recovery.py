@@ -177,7 +177,7 @@ class History:
             missing += ["message"] * sum(1 for slot in self._slots if slot.text)
         missing += ["older message"] * self._forgotten
         return tuple(
-            f"{missing.count(what)} × {what}"
+            f"{missing.count(what)} x {what}"
             for what in dict.fromkeys(missing)
         )
 

@@ -76,7 +76,7 @@ class Rounds:
         self._calls = 0  # of this turn
 
     def user_spoke(self) -> None:
-        """The user said or wrote something: what is called from now on belongs to a new turn."""
+        """The user said something that the service took (a cough it does not), or wrote: a new turn begins."""
         self._heard += 1
         self._turn += 1
         self._calls = 0

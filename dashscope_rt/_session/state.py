@@ -261,7 +261,6 @@ class SessionState:
 
     def _on_speech_started(self, _event: ev.ServerEvent, _now: float, notices: list[Notice]) -> None:
         self.speaking = True
-        self.rounds.user_spoke()
         detection = self.session.turn_detection if self.session is not None else None
         if detection is None or detection.interrupt_response is not False:
             notices.extend(self.playing.cut(self.active.values(), "speech"))

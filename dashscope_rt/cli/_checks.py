@@ -136,32 +136,34 @@ def endpoint(name: str, url: str, chosen: Settings, *, wanted: bool) -> Iterator
 def _inside(
     name: str, host: str, sock: socket.socket, chosen: Settings, bad: State, *, secure: bool
 ) -> Iterator[Check]:
-    stream: socket.socket = sock
-    if secure:
-        try:
-            context = ssl.create_default_context()
-            if chosen.ca_file is not None:
-                context.load_verify_locations(chosen.ca_file)
-            secured = context.wrap_socket(sock, server_hostname=host)
-        except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
-            why = getattr(error, "verify_message", "") or str(error)
-            yield Check(name=f"{name} TLS", state=bad, detail=why,
-                        advice="a proxy may need its CA: --ca-file; or the clock is wrong")  # fmt: skip
-            return
+    if not secure:
+        yield _clock(name, host, sock)
+        return
+    try:
+        context = ssl.create_default_context()
+        if chosen.ca_file is not None:
+            context.load_verify_locations(chosen.ca_file)
+        secured = context.wrap_socket(sock, server_hostname=host)
+    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+        why = getattr(error, "verify_message", "") or str(error)
+        advice = "a proxy may need its CA: --ca-file; or the clock is wrong"
+        yield Check(name=f"{name} TLS", state=bad, detail=why, advice=advice)
+        return
+    with secured:
         ends = (secured.getpeercert() or {}).get("notAfter", "")
         yield Check(name=f"{name} TLS", state="ok", detail=f"{secured.version()}, certificate until {ends}")
-        stream = secured
-    yield _clock(name, host, stream)
+        yield _clock(name, host, secured)
 
 
 def _clock(name: str, host: str, stream: socket.socket) -> Check:
+    unknown = Check(name=f"{name} clock", state="ok", detail="the server does not tell the time; not compared")
     try:
         stream.sendall(f"GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
-        answer = http.client.HTTPResponse(stream)
-        answer.begin()
-        theirs = parsedate_to_datetime(answer.getheader("Date") or "")
+        with http.client.HTTPResponse(stream) as answer:
+            answer.begin()
+            theirs = parsedate_to_datetime(answer.getheader("Date") or "")
     except (OSError, ValueError, TypeError, http.client.HTTPException):
-        return Check(name=f"{name} clock", state="ok", detail="the server does not tell the time; not compared")
+        return unknown
     if theirs.tzinfo is None:
         theirs = theirs.replace(tzinfo=timezone.utc)
     off = abs((datetime.now(timezone.utc) - theirs).total_seconds())

@@ -63,7 +63,12 @@ class Display:
         with self._lock:
             if self.live and self._view is None:
                 self._view = Live(
-                    get_renderable=self._region, console=self.console, transient=True, refresh_per_second=10
+                    get_renderable=self._region,
+                    console=self.console,
+                    transient=True,
+                    refresh_per_second=10,
+                    redirect_stdout=False,
+                    redirect_stderr=False,  # stdout may be a pipe, and is not ours
                 )
                 self._view.start()
         return self

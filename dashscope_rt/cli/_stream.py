@@ -33,7 +33,6 @@ class Stream:
         self._session = session
         self._display = display
         self._answers = answers
-        self._speaker = speaker
         self._changed = threading.Condition()  # guards what follows
         self._speaking = False
         self._spoke = False
@@ -42,20 +41,19 @@ class Stream:
         self._tokens = 0
         self.failure: rt.RealtimeError | None = None
         self.last: rt.Response | None = None
+        if speaker is not None:
+            session.play_on(speaker)  # which also silences it when the user begins to speak
         session.on_speech_started(self._on_speech_started)
         session.on_speech_stopped(self._on_speech_stopped)
         session.on("input_audio_buffer.committed")(self._on_committed)
         session.on_input_transcript(lambda heard: display.heard(heard.text, final=heard.final))
         session.on_text_delta(lambda event: display.said(event.delta or ""))
-        session.on_audio_delta(self._on_audio)
         session.on_done(self._on_done)
         session.on_error(self._on_error)
 
     # ---- callbacks --------------------------------------------------------------------------------------------
 
     def _on_speech_started(self, _event: object) -> None:
-        if self._speaker is not None:
-            self._speaker.stop()
         self._display.state("you speak")
         with self._changed:
             self._speaking = self._spoke = True
@@ -75,13 +73,7 @@ class Stream:
             self._open_turns += 1
             self._changed.notify_all()
 
-    def _on_audio(self, event: rt.events.ResponseAudioDelta) -> None:
-        if self._speaker is not None:
-            self._speaker.write(event.audio, event.response_id or "", self._session.output_rate)
-
     def _on_done(self, response: rt.Response) -> None:
-        if self._speaker is not None:
-            self._speaker.end(response.id)
         with self._changed:
             self._open_turns = max(0, self._open_turns - 1)
             self._tokens += (response.usage.total_tokens or 0) if response.usage is not None else 0

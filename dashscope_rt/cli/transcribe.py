@@ -6,7 +6,7 @@ import contextlib
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -71,7 +71,10 @@ def transcribe(
         try:
             results = [pool.submit(job.run, file, _meter(progress, file)) for file in files]
             for file, target, result in zip(files, targets, results, strict=True):
-                error = _write(file, target, result, kind=kind, several=len(files) > 1, progress=progress)
+                with contextlib.suppress(Exception):
+                    result.result()  # the bars stay while it is waited for
+                with _out_of_the_way(progress):
+                    error = _write(file, target, result, kind=kind, several=len(files) > 1)
                 if error is not None:
                     failed.append(error)
         except BaseException:  # Ctrl-C: the pool waits for its threads, which must therefore end
@@ -98,8 +101,17 @@ def _target(file: Path, kind: str, output: Path | None, *, several: bool, force:
     return target
 
 
+@contextlib.contextmanager
+def _out_of_the_way(progress: Progress) -> Iterator[None]:
+    progress.stop()
+    try:
+        yield
+    finally:
+        progress.start()
+
+
 def _write(
-    file: Path, target: Path | None, result: Future[_Transcript], *, kind: str, several: bool, progress: Progress
+    file: Path, target: Path | None, result: Future[_Transcript], *, kind: str, several: bool
 ) -> Exception | None:
     try:
         found = result.result()
@@ -116,7 +128,6 @@ def _write(
         raise
     except Exception as error:  # noqa: BLE001 — whatever is wrong with this file, the others go on
         if several:
-            progress.console.clear_live()
             text = str(error)
             error_line(text if str(file) in text else f"{file}: {text}")
             if kind == "json" and target is None:
@@ -142,6 +153,8 @@ def _progress() -> Progress:
         TimeRemainingColumn(),
         console=target,
         transient=True,
+        redirect_stdout=False,  # it may be a pipe, and is not ours
+        redirect_stderr=False,
         disable=not is_terminal(target.file),
     )
 

@@ -45,17 +45,36 @@ def emulator() -> Iterator[Emulator]:
 
 
 @pytest.fixture
+def ready(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, emulator: Emulator) -> Iterator[Emulator]:
+    """The same environment for commands that run in this process."""
+    for name in list(os.environ):
+        if name.startswith("DASHSCOPE_") or name.lower().endswith("_proxy"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("DASHSCOPE_RT_CONFIG", str(tmp_path / "none.yaml"))
+    monkeypatch.setenv("DASHSCOPE_API_KEY", KEY)
+    monkeypatch.setenv("DASHSCOPE_REALTIME_URL", emulator.url)
+    monkeypatch.chdir(tmp_path)
+    with open(os.devnull) as nothing:
+        monkeypatch.setattr(sys, "stdin", nothing)
+        yield emulator
+
+
+@pytest.fixture
 def run(tmp_path: Path) -> Run:
     """Run the program; without ``url`` it has no endpoint, without ``key`` no key."""
 
     def run(
-        *arguments: str | Path, emulator: Emulator | None = None, input: str | bytes = b"", cwd: Path = tmp_path, **more: str
+        *arguments: str | Path,
+        emulator: Emulator | None = None,
+        stdin: str | bytes = b"",
+        cwd: Path = tmp_path,
+        **more: str,
     ) -> subprocess.CompletedProcess[str]:
         if emulator is not None:
             more = {"DASHSCOPE_REALTIME_URL": emulator.url, "DASHSCOPE_API_KEY": KEY, **more}
         done = subprocess.run(
             [sys.executable, "-m", "dashscope_rt", *map(str, arguments)],
-            input=input if isinstance(input, bytes) else input.encode(),
+            input=stdin if isinstance(stdin, bytes) else stdin.encode(),
             capture_output=True,
             cwd=cwd,
             env=environment(tmp_path, **more),

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from dashscope_rt.audio import read_wav
+from dashscope_rt.cli.main import main
 from dashscope_rt.testing import Answer, Emulator, FunctionCall
 
 from .conftest import KEY, QUESTION, Run
@@ -44,8 +45,9 @@ def test_nothing_is_written_over_and_nothing_asked_for_it(run: Run, emulator: Em
     assert emulator.connections == []
 
 
+@pytest.mark.full
 def test_sound_on_stdin_is_heard_and_sound_on_stdout_is_a_wav(run: Run, emulator: Emulator) -> None:
-    done = run("ask", "-o", "-", emulator=emulator, input=QUESTION.read_bytes())
+    done = run("ask", "-o", "-", emulator=emulator, stdin=QUESTION.read_bytes())
     assert done.returncode == 0
     assert read_wav(done.stdout.encode("utf-8", "surrogateescape")).duration_ms > 3000
 
@@ -58,6 +60,7 @@ def test_a_wrong_key_is_exit_code_3_with_a_hint(run: Run, emulator: Emulator) ->
     assert done.stdout == ""
 
 
+@pytest.mark.full
 def test_no_network_is_exit_code_1_in_one_line(run: Run) -> None:
     done = run("ask", "Hello", DASHSCOPE_API_KEY=KEY, DASHSCOPE_REALTIME_URL="ws://127.0.0.1:1")
     assert done.returncode == 1
@@ -75,11 +78,14 @@ def test_no_network_is_exit_code_1_in_one_line(run: Run) -> None:
         (["ask", "hi", "-c", "nobody"], "nobody"),
     ],
 )
-def test_wrong_use_is_exit_code_2(run: Run, emulator: Emulator, arguments: list[str], said: str) -> None:
-    done = run(*arguments, emulator=emulator)
-    assert done.returncode == 2
-    assert said in done.stderr
-    assert "sk-in-the-open" not in done.stderr
+def test_wrong_use_is_exit_code_2(
+    emulator: Emulator, arguments: list[str], said: str, ready: Emulator, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == 2
+    shown = capsys.readouterr()
+    assert said in shown.err
+    assert shown.err.startswith("error: ")
+    assert "sk-in-the-open" not in shown.err + shown.out
     assert emulator.connections == []
 
 
@@ -116,8 +122,6 @@ def test_a_request_file_asks_and_flags_win_over_it(run: Run, emulator: Emulator,
 def test_a_wrong_request_file_says_what_is_wrong(
     name: str, content: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from dashscope_rt.cli.main import main
-
     (tmp_path / name).write_text(content)
     assert main(["ask", "-f", str(tmp_path / name), "Hello"]) == 2
     errors = capsys.readouterr().err
@@ -125,10 +129,13 @@ def test_a_wrong_request_file_says_what_is_wrong(
     assert name in errors
 
 
+@pytest.mark.full
 def test_pictures_and_function_calls_pass(run: Run, tmp_path: Path) -> None:
     (tmp_path / "p.jpg").write_bytes(JPEG)
     (tmp_path / "r.json").write_text(
-        json.dumps({"tools": [{"type": "function", "name": "weather", "description": "…", "parameters": {"type": "object"}}]})
+        json.dumps(
+            {"tools": [{"type": "function", "name": "weather", "description": "…", "parameters": {"type": "object"}}]}
+        )
     )
     calls = [Answer(function_calls=[FunctionCall("weather", {"city": "Köln"})])]
     with Emulator(calls, api_keys={KEY}) as emulator:
@@ -140,14 +147,16 @@ def test_pictures_and_function_calls_pass(run: Run, tmp_path: Path) -> None:
         assert emulator.wait_for("input_image_buffer.append")
 
 
-def test_a_failed_answer_is_exit_code_1(run: Run) -> None:
-    failing = [Answer(text="Well", error={"type": "server_error", "code": "internal_error", "message": "It broke."}, close=(1011, "It broke."))]
-    with Emulator(failing, api_keys={KEY}) as emulator:
-        done = run("ask", "Hello", emulator=emulator)
-    assert done.returncode == 1
-    assert done.stderr.startswith("error: It broke.")
+def test_a_failed_answer_is_exit_code_1(
+    ready: Emulator, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    error = {"type": "server_error", "code": "internal_error", "message": "It broke."}
+    with Emulator([Answer(text="Well", error=error, close=(1011, "It broke."))], api_keys={KEY}) as emulator:
+        assert main(["ask", "Hello", "--url", emulator.url]) == 1
+    assert "error: It broke." in capsys.readouterr().err
 
 
+@pytest.mark.full
 def test_debug_shows_the_traceback_and_what_happened_but_no_key(run: Run, emulator: Emulator) -> None:
     done = run("ask", "Hello", "--debug", emulator=emulator, DASHSCOPE_API_KEY="sk-wrong-wrong-wrong")
     assert done.returncode == 3

@@ -125,6 +125,7 @@ def test_a_person_talks_at_a_terminal(tmp_path: Path) -> None:
         emulator.check()
 
 
+@pytest.mark.full
 def test_ctrl_c_at_the_prompt_leaves_with_130(tmp_path: Path, emulator: Emulator) -> None:
     where = {"DASHSCOPE_REALTIME_URL": emulator.url, "DASHSCOPE_API_KEY": KEY}
     with terminal(tmp_path, "chat", "--text", **where) as person:
@@ -135,6 +136,7 @@ def test_ctrl_c_at_the_prompt_leaves_with_130(tmp_path: Path, emulator: Emulator
     assert emulator.wait_closed().closed_by == "client"
 
 
+@pytest.mark.full
 def test_a_session_that_ends_wakes_the_prompt(tmp_path: Path, emulator: Emulator) -> None:
     where = {"DASHSCOPE_REALTIME_URL": emulator.url, "DASHSCOPE_API_KEY": KEY}
     with terminal(tmp_path, "chat", "--text", **where) as person:
@@ -148,7 +150,7 @@ def test_a_session_that_ends_wakes_the_prompt(tmp_path: Path, emulator: Emulator
 def test_lines_in_a_pipe_are_a_script(run: Run, emulator: Emulator, tmp_path: Path) -> None:
     script = "/voice Ethan\nHello\n\n/audio my question.wav\n/save the answer.wav\n/text /slash\n/exit\nnever\n"
     (tmp_path / "my question.wav").write_bytes(QUESTION.read_bytes())
-    done = run("chat", "-o", "kept.wav", emulator=emulator, input=script)
+    done = run("chat", "-o", "kept.wav", emulator=emulator, stdin=script)
     assert done.returncode == 0, done.stderr
     said = [line for line in done.stdout.splitlines() if line.startswith(("You:", "Model:"))]
     assert said == [
@@ -166,7 +168,12 @@ def test_lines_in_a_pipe_are_a_script(run: Run, emulator: Emulator, tmp_path: Pa
 
 @pytest.mark.parametrize(("line", "code"), [("/nope", 2), ("/audio gone.wav", 2), ("/save", 2)])
 def test_a_script_stops_at_what_cannot_be_done(
-    line: str, code: int, emulator: Emulator, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    line: str,
+    code: int,
+    emulator: Emulator,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
 ) -> None:
     from dashscope_rt.cli.main import main
 
@@ -181,10 +188,10 @@ def test_a_script_stops_at_what_cannot_be_done(
     assert "response.create" not in [record.type for record in emulator.received]
 
 
-@pytest.mark.parametrize("raw", [False, True])
+@pytest.mark.parametrize("raw", [False, pytest.param(True, marks=pytest.mark.full)])
 def test_sound_in_a_pipe_is_a_conversation_the_service_divides(run: Run, emulator: Emulator, raw: bool) -> None:
     sound = read_wav(QUESTION).pcm if raw else QUESTION.read_bytes()
-    done = run("chat", "--json", emulator=emulator, input=sound)
+    done = run("chat", "--json", emulator=emulator, stdin=sound)
     assert done.returncode == 0, done.stderr
     types = [json.loads(line)["type"] for line in done.stdout.splitlines()]
     for kind in ("session.created", "input_audio_buffer.speech_started", "response.audio.delta", "response.done"):
@@ -193,15 +200,17 @@ def test_sound_in_a_pipe_is_a_conversation_the_service_divides(run: Run, emulato
     assert "commit" not in " ".join(record.type for record in emulator.received)
 
 
+@pytest.mark.full
 def test_silence_in_a_pipe_is_an_error_and_not_an_empty_success(run: Run, emulator: Emulator) -> None:
-    done = run("chat", emulator=emulator, input=bytes(32000))
+    done = run("chat", emulator=emulator, stdin=bytes(32000))
     assert done.returncode == 1
     assert "no speech" in done.stderr
 
 
+@pytest.mark.full
 def test_an_answer_that_fails_in_a_pipe_is_exit_code_1(run: Run) -> None:
     with Emulator([Answer(text="No", status="failed")], api_keys={KEY}) as emulator:
-        done = run("chat", emulator=emulator, input="Hello\n")
+        done = run("chat", emulator=emulator, stdin="Hello\n")
     assert done.returncode == 1
     assert done.stderr.splitlines()[-2].startswith("error: ")
 
@@ -219,3 +228,30 @@ def test_interrupted_in_a_pipe_is_130_and_quiet(tmp_path: Path) -> None:
         assert process.returncode == 130
         assert errors == b""
         assert emulator.wait_closed().closed_by == "client"
+
+
+@pytest.mark.parametrize(
+    "command", [["ask", "Hello"], pytest.param(["chat", "--text", "--json"], marks=pytest.mark.full)]
+)
+def test_live_output_on_a_terminal_leaves_a_piped_stdout_alone(
+    command: list[str], tmp_path: Path, emulator: Emulator
+) -> None:
+    master, slave = pty.openpty()
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "dashscope_rt", *command], cwd=tmp_path, input=b"Hello\n", stdout=subprocess.PIPE,
+            stderr=slave, timeout=60,
+            env=environment(tmp_path, TERM="xterm-256color", DASHSCOPE_REALTIME_URL=emulator.url, DASHSCOPE_API_KEY=KEY),
+        )  # fmt: skip
+        assert done.returncode == 0
+        shown = os.read(master, 65536).decode()
+    finally:
+        os.close(master)
+        os.close(slave)
+    if "--json" in command:
+        types = [json.loads(line)["type"] for line in done.stdout.splitlines()]
+        assert "response.done" in types
+        assert "You wrote: Hello" in shown
+    else:
+        assert done.stdout == b"This is the emulator. You wrote: Hello\n"
+        assert "\x1b[" in shown

@@ -33,7 +33,9 @@ def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_a_context_from_stdin_to_an_answer_as_a_program(run: Run, emulator: Emulator, tmp_path: Path) -> None:
     folder = tmp_path / ".config" / "dashscope_rt"
-    added = run("config", "add-context", "prüfung", "--key", "-", "--url", emulator.url, "--voice", "Ethan", input=KEY + "\n")
+    added = run(
+        "config", "add-context", "prüfung", "--key", "-", "--url", emulator.url, "--voice", "Ethan", stdin=KEY + "\n"
+    )
     assert added.returncode == 0, added.stderr
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     assert stat.S_IMODE((folder / "config.yaml").stat().st_mode) == 0o600
@@ -47,7 +49,9 @@ def test_a_context_from_stdin_to_an_answer_as_a_program(run: Run, emulator: Emul
     assert view["key"]["value"] == "sk-…-END"
 
 
-def test_the_commands_do_what_they_say(path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_commands_do_what_they_say(
+    path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["config", "get-context"]) == 1
     assert main(["config", "add-context", "one", "--key", "env:ONE_KEY", "--region", "ap-southeast-1"]) == 0
     assert main(["config", "add-context", "two", "--key", "env:TWO_KEY", "--workspace", "ws-1"]) == 0
@@ -89,7 +93,9 @@ def test_names_that_are_none(path: Path, name: str) -> None:
     assert not path.exists()
 
 
-@pytest.mark.parametrize(("key", "shown"), [("", ""), ("env:NAME", "env:NAME"), ("short", "…"), ("密" * 20, "…密密密密"), (KEY, "sk-…-END")])
+@pytest.mark.parametrize(
+    ("key", "shown"), [("", ""), ("env:NAME", "env:NAME"), ("short", "…"), ("密" * 20, "…密密密密"), (KEY, "sk-…-END")]
+)
 def test_masks(key: str, shown: str) -> None:
     assert mask(key) == shown
 
@@ -132,6 +138,7 @@ def _add(path: Path, number: int) -> None:
     os._exit(main(["config", "add-context", f"c{number}", "--key", "env:A"]))
 
 
+@pytest.mark.full
 def test_programs_at_the_same_time_lose_nothing(path: Path) -> None:
     processes = [multiprocessing.get_context("spawn").Process(target=_add, args=(path, number)) for number in range(4)]
     for process in processes:
@@ -140,6 +147,21 @@ def test_programs_at_the_same_time_lose_nothing(path: Path) -> None:
         process.join(30)
     assert [process.exitcode for process in processes] == [0] * 4
     assert set(load(path).by_name) == {"c0", "c1", "c2", "c3"}
+
+
+def test_changes_at_the_same_time_lose_nothing(path: Path) -> None:
+    def add(number: int) -> None:
+        for each in range(5):
+            with locked(path):
+                contexts = load(path)
+                save(path, Contexts(by_name={**contexts.by_name, f"c{number}-{each}": Context(key="env:A")}))
+
+    threads = [threading.Thread(target=add, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert len(load(path).by_name) == 20
 
 
 def test_a_lock_that_is_held_is_an_error_and_no_wait_for_ever(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -192,8 +214,19 @@ def test_a_file_that_others_can_read_is_warned_about(path: Path, capsys: pytest.
 GIZTOY = {
     "current_context": "intl",
     "contexts": {
-        "cn": {"name": "cn", "api_key": KEY, "base_url": "wss://dashscope.aliyuncs.com/api-ws/v1/realtime", "timeout": 30},
-        "intl": {"name": "intl", "api_key": KEY, "base_url": "wss://proxy.example/x", "default_voice": "Cherry", "extra": {"workspace": "ws-1"}},
+        "cn": {
+            "name": "cn",
+            "api_key": KEY,
+            "base_url": "wss://dashscope.aliyuncs.com/api-ws/v1/realtime",
+            "timeout": 30,
+        },
+        "intl": {
+            "name": "intl",
+            "api_key": KEY,
+            "base_url": "wss://proxy.example/x",
+            "default_voice": "Cherry",
+            "extra": {"workspace": "ws-1"},
+        },
     },
 }
 

@@ -284,8 +284,8 @@ def test_a_dead_peer_is_noticed_within_interval_and_timeout() -> None:
 
 
 def test_a_peer_that_answers_pings_lives() -> None:
-    with manual(keepalive=Keepalive(ping_interval=0.02, ping_timeout=0.1)) as at:
-        for _ in range(15):  # three times the timeout
+    with manual(keepalive=Keepalive(ping_interval=0.03, ping_timeout=0.25)) as at:
+        for _ in range(20):  # more than twice the timeout
             opcode, payload = at.line.read_frame()
             assert opcode == 9
             at.line.send_frame(10, payload)
@@ -294,8 +294,8 @@ def test_a_peer_that_answers_pings_lives() -> None:
 
 @pytest.mark.parametrize("word", ["event", "ping"])
 def test_any_word_from_the_peer_shows_that_it_lives(word: str) -> None:
-    with manual(keepalive=Keepalive(ping_interval=0.02, ping_timeout=0.1)) as at:
-        for _ in range(15):
+    with manual(keepalive=Keepalive(ping_interval=0.03, ping_timeout=0.25)) as at:
+        for _ in range(20):
             while at.line.read_frame()[0] != 9:
                 pass
             at.line.send({"type": "word"}) if word == "event" else at.line.send_frame(9, b"")
@@ -305,7 +305,7 @@ def test_any_word_from_the_peer_shows_that_it_lives(word: str) -> None:
 def test_a_large_message_that_comes_slowly_shows_that_the_peer_lives() -> None:
     """Every byte is a sign of life, not only the last one of a message."""
     came = Heard()
-    with manual(keepalive=Keepalive(ping_interval=0.02, ping_timeout=0.1)) as at:
+    with manual(keepalive=Keepalive(ping_interval=0.03, ping_timeout=0.25)) as at:
         at.session.on("large")(came)
         data = server_frame(1, b'{"type": "large", "text": "' + b"x" * 300 + b'"}')
         pieces = [data[start : start + 10] for start in range(0, len(data), 10)]

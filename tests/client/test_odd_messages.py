@@ -296,11 +296,11 @@ def test_a_full_inbox_does_not_make_the_peer_look_dead() -> None:
         stuck.set()
         go.wait(SOON)
 
-    with manual(limits=Limits(inbox_bytes=1024), keepalive=Keepalive(ping_interval=0.05, ping_timeout=0.1)) as at:
+    with manual(limits=Limits(inbox_bytes=1024), keepalive=Keepalive(ping_interval=0.05, ping_timeout=0.25)) as at:
         at.session.on("big")(slow)
         at.line.send({"type": "big", "padding": "x" * 2000})
         assert stuck.wait(SOON)
-        for _ in range(6):  # three times the timeout, answers unread
+        for _ in range(10):  # twice the timeout, answers unread
             opcode, payload = at.line.read_frame()
             assert opcode == 9
             at.line.send_frame(10, payload)

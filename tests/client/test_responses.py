@@ -279,7 +279,7 @@ def test_cancelling_waits_for_response_done() -> None:
 def test_a_response_that_is_cancelled_without_an_end_is_over_after_output_item_done() -> None:
     """Seen on 3.5: text.done, content_part.done and output_item.done come, response.done never."""
     done = Heard()
-    with manual(on_done=done, timeouts=Timeouts(cancel=0.4)) as at:
+    with manual(on_done=done, timeouts=Timeouts(cancel=1.0)) as at:
         running(at)
         at.line.send(text_delta("Sun"))
         start = time.monotonic()
@@ -288,7 +288,7 @@ def test_a_response_that_is_cancelled_without_an_end_is_over_after_output_item_d
         at.line.send(text_done("Sun"))
         at.line.send(item_done(message("Sun")))
         assert cancelling.result() is True
-        assert time.monotonic() - start < 0.35  # before the grace is over
+        assert time.monotonic() - start < 0.9  # before the grace is over
         response = done.get()
         assert (response.status, response.text) == ("cancelled", "Sun")
         assert [item.id for item in response.output] == ["item_a1"]

@@ -136,7 +136,8 @@ def test_a_failed_connect_tells_the_key_nowhere(
             session.connect()
     if behaviour is not silence:
         assert "Authorization" in peer.lines[0].request
-    assert "request header" in trace.getvalue()  # the trace was on
+    if behaviour is not silence:  # its deadline may come before the request
+        assert "request header" in trace.getvalue()  # the trace was on
     for text in (with_locals(caught.value), repr(client), repr(session), log.getvalue(), trace.getvalue()):
         assert KEY not in text
         assert KEY[5:20] not in text

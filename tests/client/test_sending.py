@@ -647,10 +647,10 @@ def test_every_sender_has_its_own_deadline_on_a_full_line() -> None:
     with manual(timeouts=Timeouts(send=0.3), limits=Limits(outbox_bytes=1_000_000)) as at:
         stuffed(at)
         start = time.monotonic()
-        senders = [Background(at.session.send_text, "x" * 500) for _ in range(6)]
+        senders = [Background(at.session.send_text, "x" * 500) for _ in range(10)]
         for sender in senders:
             assert isinstance(sender.error(), DeadlineExceeded)
-        assert time.monotonic() - start < 1.2
+        assert time.monotonic() - start < 2.0
 
 
 def test_an_event_that_was_not_queued_is_not_waited_for() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 import dashscope_rt as rt
 from dashscope_rt.audio import FakeDevice
 from dashscope_rt.testing import Answer
+from tests.peer import SOON
 
 from .talk import BLOCK, LONG, START, speech, spoken, talking
 
@@ -59,6 +61,32 @@ def test_late_audio_of_an_interrupted_answer_never_sounds_and_the_next_answer_do
         assert at.talk.speaker.playhead.source == new.id
         assert old.heard_ms is not None
         assert new.text == "And now something else."
+
+
+def test_a_callback_that_takes_its_time_does_not_delay_the_silence() -> None:
+    stuck, go_on = threading.Event(), threading.Event()
+    with talking() as at:
+        at.ask_aloud()
+        at.device.advance(300)
+
+        @at.session.on("session.updated")
+        def slow(event: object) -> None:
+            stuck.set()
+            go_on.wait(SOON)
+
+        at.session.update(instructions="Be brief.")
+        assert stuck.wait(SOON)
+        at.device.say(speech(400))
+        for _ in range(20):
+            at.device.advance(BLOCK)
+            at.session.wait_ack(at.session.update(instructions="Be brief."))  # state runs ahead of callbacks
+        silent_since = at.device.sounds[-1].end_ms
+        assert at.talk.speaker.playhead.buffered_ms == 0
+        assert silent_since < at.device.now_ms - 100
+        assert at.interruptions == [], "the callbacks still wait"
+        go_on.set()
+        at.until(lambda: at.interruptions)
+        assert at.interruptions[0].response is at.done[0]
 
 
 def test_what_was_heard_is_what_came_out_of_the_speaker() -> None:

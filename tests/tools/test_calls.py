@@ -431,7 +431,7 @@ def test_a_result_is_not_late_when_the_user_only_coughed() -> None:
     with dialled(tools=[gate.tool]) as at:
         play(at, calling(call_item("call_1")))
         gate.entered()
-        play(at, [speech_started("item_u2"), speech_stopped("item_u2")])
+        play(at, [speech_started("item_u2"), speech_stopped("item_u2"), *written("Bless you.", response="resp_2")])
         at.settle()
         gate.go.set()
         assert output(at)["output"] == "sunny in Rome"
@@ -451,6 +451,38 @@ def test_a_result_is_not_late_when_the_model_speaks_although_nobody_spoke() -> N
         assert output(at)["output"] == "sunny in Rome"
         at.line.send(output_item("call_1"))
         assert at.line.read_event()["type"] == "response.create"
+
+
+def test_a_result_is_not_late_when_the_model_goes_on_after_another_tool() -> None:
+    """That answers another call, not what the user said meanwhile."""
+    gate = Gate()
+    with manual(tools=[gate.tool, failing]) as at:
+        play(at, calling(call_item("call_1")))
+        gate.entered()
+        play(at, calling(call_item("call_2", "failing"), response="resp_2"))
+        assert output(at)["call_id"] == "call_2"
+        play(at, [text_item("Take your time."), output_item("call_2")])
+        at.line.read_event("response.create")
+        play(at, written("It failed.", response="resp_3"))
+        at.settle()
+        gate.go.set()
+        assert output(at)["call_id"] == "call_1"
+
+
+def test_a_tool_that_raises_when_nobody_waits_any_more_is_late() -> None:
+    go, failed = threading.Event(), Heard()
+
+    def slow() -> None:
+        go.wait(SOON)
+        raise LookupError("no such city")
+
+    with dialled(tools=[Tool(slow, timeout=0.05)], on_tool_error=failed) as at:
+        play(at, calling(call_item("call_1", "slow", "{}")))
+        output(at)
+        assert failed.get().kind == "timeout"
+        go.set()
+        late = failed.get()
+        assert (late.kind, late.told, type(late.error)) == ("late", "", LookupError)
 
 
 def test_a_result_after_the_end_is_dropped_and_the_close_does_not_wait_for_it(caplog: pytest.LogCaptureFixture) -> None:

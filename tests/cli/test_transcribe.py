@@ -1,0 +1,100 @@
+"""``transcribe``: text, subtitles, several files, a failed one among them."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from dashscope_rt.audio import read_wav, silence, write_wav
+from dashscope_rt.cli._subtitles import Segment, formatted, in_order
+from dashscope_rt.cli.main import main
+from dashscope_rt.testing import Emulator
+
+from .conftest import QUESTION, Run
+
+SPEECH = read_wav(QUESTION).pcm
+
+
+def test_a_file_becomes_text_as_a_program(run: Run, emulator: Emulator) -> None:
+    done = run("transcribe", QUESTION, "--speed", "0", "--language", "en", emulator=emulator)
+    assert done.returncode == 0, done.stderr
+    assert re.fullmatch(r"\(emulator\) \d\.\d seconds of speech\n", done.stdout)
+    assert emulator.connections[0].model == "qwen3-asr-flash-realtime"
+    update = emulator.wait_for("session.update").event["session"]
+    assert update["input_audio_transcription"]["language"] == "en"
+
+
+def test_two_sentences_become_two_subtitles_at_their_times(
+    ready: Emulator, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_wav(tmp_path / "two.wav", SPEECH + silence(2000, 16000) + SPEECH, 16000)
+    assert main(["transcribe", str(tmp_path / "two.wav"), "--speed", "0", "--format", "srt"]) == 0
+    blocks = capsys.readouterr().out.split("\n\n")
+    assert [block.split("\n")[0] for block in blocks] == ["1", "2"]
+    starts = [re.search(r"00:00:(\d\d),\d{3} --> 00:00:\d\d,\d{3}\n\(emulator\)", block) for block in blocks]
+    assert [int(start.group(1)) for start in starts if start] == [0, 5]
+
+
+def test_an_omni_model_listens_and_does_not_answer(ready: Emulator, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["transcribe", str(QUESTION), "--speed", "0", "-m", "qwen3.5-omni-flash-realtime"]) == 0
+    assert "seconds of speech" in capsys.readouterr().out
+    assert "response.created" not in [record.type for record in ready.sent]
+
+
+def test_a_file_that_fails_does_not_stop_the_others(
+    ready: Emulator, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "broken.wav").write_bytes(b"RIFF....WAVEnothing")
+    (tmp_path / "good é.wav").write_bytes(QUESTION.read_bytes())
+    files = [str(tmp_path / name) for name in ("broken.wav", "missing.wav", "good é.wav")]
+    assert main(["transcribe", *files, "--speed", "0", "--format", "json"]) == 1
+    shown = capsys.readouterr()
+    rows = [json.loads(line) for line in shown.out.splitlines()]
+    assert [row["file"] for row in rows] == files
+    assert ["error" in row for row in rows] == [True, True, False]
+    assert rows[2]["segments"][0]["start_ms"] < 500
+    assert rows[2]["seconds"] == pytest.approx(3.6, abs=0.1)
+    assert "broken.wav" in shown.err
+    assert "2 of 3 files failed" in shown.err
+
+
+def test_files_go_into_a_folder_and_over_nothing(ready: Emulator, tmp_path: Path) -> None:
+    one, two, folder = tmp_path / "one.wav", tmp_path / "two.wav", tmp_path / "sub titles"
+    for path in (one, two):
+        path.write_bytes(QUESTION.read_bytes())
+    command = ["transcribe", str(one), str(two), "--speed", "0", "--format", "vtt", "-o", str(folder)]
+    assert main(command) == 0
+    assert (folder / "one.vtt").read_text().startswith("WEBVTT\n\n00:00:00.")
+    assert (folder / "two.vtt").exists()
+    connections = len(ready.connections)
+    assert main(command) == 2
+    assert len(ready.connections) == connections
+    assert main(["transcribe", str(one), str(two), "--format", "srt"]) == 2
+
+
+def test_silence_is_no_error_but_is_said(ready: Emulator, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_wav(tmp_path / "quiet.wav", silence(1000, 16000), 16000)
+    assert main(["transcribe", str(tmp_path / "quiet.wav"), "--speed", "0"]) == 0
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert "no speech was heard" in shown.err
+
+
+def test_a_refused_key_is_exit_code_3(ready: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DASHSCOPE_API_KEY", "sk-wrong")
+    assert main(["transcribe", str(QUESTION), "--speed", "0"]) == 3
+
+
+def test_subtitles_are_what_players_want() -> None:
+    segments = in_order(
+        [Segment(start_ms=3_661_001, end_ms=0, text="b --> c"), Segment(start_ms=-5, end_ms=900, text=" a\nb ")],
+        3_662_000,
+    )
+    assert formatted("srt", segments, name="x", seconds=1) == (
+        "1\n00:00:00,000 --> 00:00:00,900\na b\n\n2\n01:01:01,001 --> 01:01:02,000\nb → c\n"
+    )
+    assert formatted("vtt", segments[:1], name="x", seconds=1) == "WEBVTT\n\n00:00:00.000 --> 00:00:00.900\na b\n"
+    assert formatted("text", segments, name="x", seconds=1) == "a b\nb --> c\n"
