@@ -224,7 +224,8 @@ class TurnTaking:
         On 3.5-plus a response.create that comes before the input's transcription is complete vanishes without a word.
         """
         connection = turn._connection
-        asked = time.monotonic()
+        # From when it was sent, not from now: the transcription may have been completed in between.
+        asked = create.sent_at if create.sent_at is not None else time.monotonic()
         repeated = False
         while True:
             due = asked + _PATIENCE_S

@@ -1,8 +1,8 @@
 """What happens to open sessions when their process forks or ends.
 
 After a fork the child has copies of the sockets but none of the threads: the copies are closed, so that the service
-sees the end when the parent closes, and every call on such a session raises `ForkedSessionError`. At the interpreter's end
-open sessions get a moment to say goodbye, before the threads are frozen in whatever they hold.
+sees the end when the parent closes, and every call on such a session raises `ForkedSessionError`. At the interpreter's
+end open sessions get a moment to say goodbye, before the threads are frozen in whatever they hold.
 """
 
 from __future__ import annotations
