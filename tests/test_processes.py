@@ -178,8 +178,18 @@ def test_ctrl_c_while_connecting_leaves_nothing_behind() -> None:
             assert process.stdout is not None
             assert process.stdout.readline() == "waiting\n"
             with silent.accept()[0]:
-                process.send_signal(signal.SIGINT)
-                assert process.communicate(timeout=SOON)[0] == "interrupted 1\n"
+                # Python drops an interrupt that comes inside a finalizer, so one is not always enough.
+                for _ in range(5):
+                    process.send_signal(signal.SIGINT)
+                    try:
+                        out, _ = process.communicate(timeout=SOON)
+                        break
+                    except subprocess.TimeoutExpired:
+                        continue
+                else:
+                    process.kill()
+                    out, _ = process.communicate()
+                assert out == "interrupted 1\n"
 
 
 def test_it_works_in_a_gevent_patched_process(emulator: Emulator) -> None:
