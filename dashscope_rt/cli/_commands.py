@@ -113,6 +113,11 @@ class Commands:
                     elif piece.kind == "text":
                         display.said(piece.text)
                 self._done(turn)
+        except KeyboardInterrupt:
+            if self._turn is not None:  # a wait that is interrupted cancels by itself, but this may have come between
+                with contextlib.suppress(rt.RealtimeError):
+                    self._turn.cancel()
+            raise
         except (ValueError, OSError):
             self._images = images + self._images  # nothing was asked: they are still to go
             raise

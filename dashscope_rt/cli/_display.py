@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 import threading
+import time
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -19,6 +20,7 @@ from rich.text import Text
 from ._output import is_terminal
 
 _INDENT = 7
+_EVERY_S = 0.1  # between drawings of a level
 _PATIENCE_LINES = 6  # of an answer that wait for the final transcript of the question
 # Whatever a terminal would take for a command; what people and models say has none of it.
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
@@ -51,6 +53,7 @@ class Display:
         self._state = ""
         self._level: float | None = None
         self._facts = ""
+        self._drawn = 0.0
         self._reset()
 
     def _reset(self) -> None:
@@ -62,22 +65,30 @@ class Display:
     def __enter__(self) -> Display:
         with self._lock:
             if self.live and self._view is None:
+                # No thread of its own: it would take its lock and ours in the other order than everybody here.
+                # And stdout may be a pipe, and is not ours.
                 self._view = Live(
                     get_renderable=self._region,
                     console=self.console,
                     transient=True,
-                    refresh_per_second=10,
+                    auto_refresh=False,
                     redirect_stdout=False,
-                    redirect_stderr=False,  # stdout may be a pipe, and is not ours
+                    redirect_stderr=False,
                 )
-                self._view.start()
+                self._view.start(refresh=True)
         return self
 
     def __exit__(self, *_: object) -> None:
         with self._lock:
             view, self._view = self._view, None
-        if view is not None:
-            view.stop()  # outside the lock: it waits for its own thread, which draws under it
+            if view is not None:
+                view.stop()
+
+    def _draw(self) -> None:
+        # Under the lock.
+        if self._view is not None:
+            self._drawn = time.monotonic()
+            self._view.refresh()
 
     # ---- what happens -----------------------------------------------------------------------------------------
 
@@ -85,11 +96,14 @@ class Display:
         """Who speaks now: ``listening``, ``you speak``, ``thinking``, ``answering``, ``muted`` or ""."""
         with self._lock:
             self._state = state
+            self._draw()
 
     def level(self, decibels: float) -> None:
         """How loud the microphone is, dB below full scale."""
         with self._lock:
             self._level = decibels
+            if time.monotonic() > self._drawn + _EVERY_S:
+                self._draw()
 
     def heard(self, text: str, *, final: bool) -> None:
         """What the service understood of the user so far."""
@@ -100,6 +114,7 @@ class Display:
             if final and self.live:
                 self._show_user()
                 self._flush_lines(whole=False)
+            self._draw()
 
     def said(self, delta: str) -> None:
         """A piece of the model's words."""
@@ -108,6 +123,7 @@ class Display:
             self._model += delta
             if self.live:
                 self._flush_lines(whole=False)
+            self._draw()
 
     def over(self, facts: str = "") -> None:
         """The turn is over: everything of it is shown for good."""
@@ -129,6 +145,7 @@ class Display:
     # ---- drawing, under the lock ------------------------------------------------------------------------------
 
     def _print(self, text: Text) -> None:
+        self._draw()  # what is printed above is no longer below
         self.console.print(text, soft_wrap=not self.live)
 
     def _show_user(self) -> None:
@@ -153,8 +170,8 @@ class Display:
         if ready > self._lines_shown:
             self._show_user()
         for number in range(self._lines_shown, ready):
+            self._lines_shown = number + 1
             self._print(self._prefixed(number, lines[number]))
-        self._lines_shown = max(self._lines_shown, ready)
 
     def _wrapped(self) -> list[Text]:
         width = max(10, self.console.width - (0 if self._model_only else _INDENT))
@@ -166,7 +183,7 @@ class Display:
         return Text.assemble(("Model: ", "bold cyan") if number == 0 else " " * _INDENT, line)
 
     def _region(self) -> Group:
-        with self._lock:
+        with self._lock:  # `_draw` holds it
             rows: list[Text] = []
             if self._user and not self._user_shown and not self._model_only:
                 rows.append(Text.assemble(("You:   ", "bold green"), (self._tail(self._user), "italic")))
