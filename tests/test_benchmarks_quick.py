@@ -51,13 +51,11 @@ def test_an_event_costs_no_more_than_its_share_of_a_bare_loop(server: LoadServer
 
 
 def test_connecting_costs_no_more_than_a_few_times_the_handshake(server: LoadServer) -> None:
-    """Against the bare loop, because the other baseline may not be installed; both threads are included."""
-    runs = [
-        (run_client(server, scenario, OURS), run_client(server, scenario, BARE))
-        for scenario in [SCENARIOS["connect"].quickly()] * 3
-    ]
-    assert all(mine and mine["finished"] and theirs and theirs["finished"] for mine, theirs in runs), runs
-    assert min(mine["value"] for mine, _ in runs if mine) < 2.5, runs  # ms
+    """Threads and session.created included; the handshake alone is websocket-client's. The goal is 1.2."""
+    results = measured(server, SCENARIOS["connect"].quickly(), 5.0)
+    ratio = results.best_ratio(OURS)
+    assert ratio is not None, results.runs
+    assert ratio <= 5.0, results.runs
 
 
 def test_an_idle_session_takes_at_most_150_kib(server: LoadServer) -> None:
@@ -77,7 +75,9 @@ def test_every_delta_arrives_whole_and_the_server_is_not_the_bottleneck(server: 
 
 
 def test_a_run_that_fails_is_not_taken_for_a_fast_one(server: LoadServer) -> None:
-    results = Results(SCENARIOS["audio"], {OURS: [{"finished": False, "value": 0.1}], BARE: [{"finished": True, "value": 20.0}]})
+    results = Results(
+        SCENARIOS["audio"], {OURS: [{"finished": False, "value": 0.1}], BARE: [{"finished": True, "value": 20.0}]}
+    )
     assert results.median(OURS) is None
     assert results.ratio(OURS) is None
     assert "failed" in table([results])

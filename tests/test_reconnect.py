@@ -274,11 +274,13 @@ def test_no_new_try_after_a_refused_key() -> None:
 def test_no_new_try_after_a_used_up_quota() -> None:
     def script(line: Line) -> None:
         open_configured(line)
+        line.read_event("input_audio_buffer.clear")  # by then connect() has returned
         line.send_frame(8, struct.pack("!H", 1007) + b"Allocated quota exceeded, please increase your quota limit.")
 
     with Peer(script) as peer:
         session = session_for(peer)
         with session:
+            session.clear_audio()
             assert isinstance(session.wait_closed(SOON).error, rt.QuotaExceededError)
     assert len(peer.lines) == 1
 

@@ -15,13 +15,19 @@ _HERE = Path(__file__).parent
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description="Measure this package and its rivals.")
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.benchmarks", description="Measure this package and its rivals."
+    )
     parser.add_argument("scenario", nargs="*", help=f"one or more of {', '.join(SCENARIOS)}; all by default")
     parser.add_argument("--quick", action="store_true", help="shorter runs, two rounds")
     parser.add_argument("--rounds", type=int, help="how often everybody runs (default 5, quick 2)")
-    parser.add_argument("--only", action="append", default=[], choices=STREAMING, help="this client and the baseline; may repeat")
+    parser.add_argument(
+        "--only", action="append", default=[], choices=STREAMING, help="this client and the baseline; may repeat"
+    )
     parser.add_argument("--package", type=Path, help="compare with another copy of the package, in this directory")
-    parser.add_argument("--write", action="store_true", help="write the table into the README, the plot and all figures beside this")
+    parser.add_argument(
+        "--write", action="store_true", help="write the table into the README, the plot and all figures beside this"
+    )
     asked = parser.parse_args()
     unknown = [name for name in asked.scenario if name not in SCENARIOS]
     if unknown:

@@ -43,6 +43,8 @@ def python_of(client: str) -> Path | None:
     if client not in NEEDS:
         return Path(sys.executable)
     found = home() / client.replace("+", "-") / ("Scripts" if os.name == "nt" else "bin") / "python"
+    if not found.exists() and client == "websocket-client":  # which is here anyway, being a dependency
+        return Path(sys.executable)
     return found if found.exists() else None
 
 

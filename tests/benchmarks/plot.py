@@ -56,7 +56,9 @@ def _panel(results: Results, y: int) -> tuple[list[str], int]:
     y += _HEAD
     for client, value in figures:
         middle = y + _BAR - 3
-        parts.append(f'<text x="{_LABELS - 8}" y="{middle}" text-anchor="end">{escape(HEADS[client].replace("`", ""))}</text>')
+        parts.append(
+            f'<text x="{_LABELS - 8}" y="{middle}" text-anchor="end">{escape(HEADS[client].replace("`", ""))}</text>'
+        )
         if value is None:
             parts.append(f'<text class="faint" x="{_LABELS}" y="{middle}">cannot keep up</text>')
         else:

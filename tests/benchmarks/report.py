@@ -69,7 +69,12 @@ def table(all_results: Sequence[Results]) -> str:
         if scenario.kind == "imports":
             ratio = results.ratio(OURS)
             if ratio is not None:
-                others.append(f"`import dashscope_rt` takes {ratio:.2f} × the time of importing its three dependencies.")
+                what = (
+                    "`from dashscope_rt import RealtimeClient`"
+                    if scenario.name == "import-client"
+                    else "`import dashscope_rt`"
+                )
+                others.append(f"{what} takes {ratio:.2f} × the time of importing its three dependencies.")
             continue
         cells = [cell(results, client) for client in everybody]
         lines.append(f"| {scenario.title}, {scenario.unit} | " + " | ".join(cells) + " |")
@@ -89,9 +94,8 @@ def _legend(all_results: Sequence[Results]) -> str:
 def _machine() -> str:
     installed = [peers.versions(client) for client in (SPEED, "websocket-client", "websockets", "openai", "official")]
     names = sorted({name for line in installed if line for name in line.split(", ")})
-    return (
-        f"Python {platform.python_version()}, {platform.system()}, {os.cpu_count()} cores"
-        + (f"; {', '.join(names)}." if names else ".")
+    return f"Python {platform.python_version()}, {platform.system()}, {os.cpu_count()} cores" + (
+        f"; {', '.join(names)}." if names else "."
     )
 
 
@@ -112,7 +116,9 @@ def write_readme(readme: Path, text: str) -> None:
 def write_json(path: Path, all_results: Sequence[Results]) -> None:
     """Write every run of every client."""
     said = [{"scenario": asdict(results.scenario), "runs": results.runs} for results in all_results]
-    path.write_text(json.dumps({"machine": _machine(), "results": said}, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    path.write_text(
+        json.dumps({"machine": _machine(), "results": said}, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
+    )
 
 
 def summary(results: Results) -> str:
@@ -121,7 +127,11 @@ def summary(results: Results) -> str:
     for client in results.runs:
         value, ratio, best = results.median(client), results.ratio(client), results.best_ratio(client)
         figures = "not finished" if value is None else f"{number(value):>9} {results.scenario.unit}"
-        compared = "" if ratio is None or best is None else f"   {ratio:.2f} × {results.scenario.baseline} (best runs {best:.2f} ×)"
+        compared = (
+            ""
+            if ratio is None or best is None
+            else f"   {ratio:.2f} × {results.scenario.baseline} (best runs {best:.2f} ×)"
+        )
         label = client if client != DEPENDENCIES else "its dependencies"
         lines.append(f"    {label:22} {figures}{compared}")
     return "\n".join(lines)

@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import Any
 
 from tests.benchmarks import peers
+from tests.benchmarks.pieces import AUDIO_BYTES
 from tests.benchmarks.scenarios import DEPENDENCIES, OURS, SHARE, SPEED, Scenario
 
 ROOT = Path(__file__).parent.parent.parent
@@ -160,11 +161,13 @@ def run_client(
         scenario = replace(scenario, count=int(scenario.count * SHARE.get(client, 1)))
     asked: dict[str, Any] = {"kind": scenario.kind, "count": scenario.count}
     if scenario.kind == "imports":
-        program, arguments = "imports", arguments if client == DEPENDENCIES else ["dashscope_rt"]
+        ours = "dashscope_rt; dashscope_rt.RealtimeClient" if scenario.name == "import-client" else "dashscope_rt"
+        program, arguments = "imports", arguments if client == DEPENDENCIES else [ours]
     else:
         dialect = "openai" if client == "openai" else scenario.dialect
         asked |= {"url": server.url(scenario, dialect), "warm": scenario.warm, "sessions": scenario.sessions}
         asked |= {"limit_s": scenario.limit_s / 2, "hog": scenario.hog}
+        asked["each"] = AUDIO_BYTES if scenario.path == "audio" else 0
     environment = {**os.environ, **server.environment}
     if package is not None:
         arguments += ["--package", str(package)]

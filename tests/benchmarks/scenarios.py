@@ -92,6 +92,10 @@ SCENARIOS = {
             quick=100, unit="KiB per session",
         ),
         Scenario(
+            "import-client", "import of RealtimeClient", "imports", (OURS, DEPENDENCIES), baseline=DEPENDENCIES, count=9,
+            quick=3, unit="CPU ms",
+        ),
+        Scenario(
             "import", "import", "imports", (OURS, DEPENDENCIES), baseline=DEPENDENCIES, count=9, quick=3,
             unit="CPU ms",
         ),

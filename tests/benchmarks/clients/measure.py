@@ -112,8 +112,8 @@ class Clock:
         }
 
 
-def flood(connect: Connect, url: str, count: int, limit_s: float, **_: Any) -> dict[str, Any]:
-    """As many deltas as one session can take."""
+def flood(connect: Connect, url: str, count: int, limit_s: float, each: int, **_: Any) -> dict[str, Any]:
+    """As many deltas as one session can take; each must bring ``each`` bytes, where that is known."""
     listener = Listener()
     session = _open(connect, url, listener)
     session.create_response()
