@@ -9,14 +9,14 @@ from ..audio.pcm import chunks, duration_ms, silence
 from .sources import Progress, read_source
 
 if TYPE_CHECKING:
-    from ..session import RealtimeSession
+    from .saying import Saying
 
 CHUNK_MS = 100.0
 TAIL_MS = 500.0  # silence on top of what the VAD waits for
 _DEFAULT_SILENCE_MS = 800  # what the VAD waits for unless configured. Source: client events, session.update
 
 
-def vad_silence_ms(session: RealtimeSession) -> float:
+def vad_silence_ms(session: Saying) -> float:
     """Return how much silence the service takes for the end of speech."""
     info = session.info
     detection = info.turn_detection if info is not None else None
@@ -24,7 +24,7 @@ def vad_silence_ms(session: RealtimeSession) -> float:
 
 
 def stream(
-    session: RealtimeSession, audio: Any, *, pace: bool, tail_ms: float | None, progress: Progress | None, pacer: Pacer
+    session: Saying, audio: Any, *, pace: bool, tail_ms: float | None, progress: Progress | None, pacer: Pacer
 ) -> float:
     """Send it all; see `RealtimeSession.stream_audio`."""
     rate = session.input_rate
