@@ -45,13 +45,16 @@ class Piece:
     """A piece of an answer, as it came.
 
     Attributes:
-        kind: ``text``, ``audio``, or ``input_transcript`` (what the service understood, a preview or final).
-        text: The piece's text; "" for audio.
-        audio: The piece's PCM; b"" for text.
+        kind: ``text``, ``audio``, or ``input_transcript``.
+        text: The next words of the answer; "" in the other kinds, so that ``print(piece.text, end="")`` shows the answer.
+        input_transcript: What the service has understood of the question so far, a preview or final: the whole of it,
+            not what is new; None in the other kinds.
+        event: The wire event it was made from.
     """
 
     kind: Literal["text", "audio", "input_transcript"]
     text: str = attrs.field(default="", repr=lambda text: f"<{len(text)} chars>")
+    input_transcript: InputTranscript | None = None
     event: ev.ServerEvent | None = attrs.field(default=None, repr=False, eq=False)
 
     @property
@@ -339,7 +342,7 @@ class Turn:
     def _take(self, notice: Notice, now: float) -> None:
         if isinstance(notice, InputTranscript):
             self._transcripts[notice.item_id or ""] = notice.text
-            self._pieces.append(Piece(kind="input_transcript", text=notice.text, event=notice.event))
+            self._pieces.append(Piece(kind="input_transcript", input_transcript=notice, event=notice.event))
             if notice.final:
                 self._transcribed_at = now
         elif isinstance(notice, Interrupted):

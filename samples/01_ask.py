@@ -31,13 +31,13 @@ def show(turn: rt.Turn) -> None:
     live = sys.stdout.isatty()  # previews are overwritten in place, which only a terminal can do
     speaker = ""
     for piece in turn:
-        if piece.kind == "input_transcript":
+        if piece.input_transcript:
             if speaker == "model":
                 continue  # the final transcript may come after the answer began; it is printed at the end
             if live:
-                print(f"\r\033[KYou:   {piece.text}", end="", flush=True)
+                print(f"\r\033[KYou:   {piece.input_transcript.text}", end="", flush=True)
                 speaker = "you"
-        elif piece.kind == "text":
+        elif piece.text:
             if speaker != "model":
                 line = "" if live and speaker else f"You:   {turn.input_transcript}"
                 print(f"{line}\nModel: ", end="")

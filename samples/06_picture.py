@@ -35,8 +35,7 @@ def main() -> int:
             client = connect(stack)
             session = stack.enter_context(client.session(options.model, turn_detection=None, modalities=["text"]))
             for piece in session.ask(text=options.question, images=options.picture, stream=True):
-                if piece.kind == "text":  # not what the service made of the silence that goes before pictures
-                    print(piece.text, end="", flush=True)
+                print(piece.text, end="", flush=True)
             print()
         except (rt.RealtimeError, ValueError, OSError) as error:
             print(f"error: {error}", file=sys.stderr)

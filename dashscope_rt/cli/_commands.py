@@ -107,10 +107,9 @@ class Commands:
             with display:
                 turn = self._turn = session.ask(audio, text=text, images=images, stream=True, timeout=self._timeout)
                 for piece in turn:
-                    if piece.kind == "input_transcript":
-                        final = piece.event is not None and piece.event.type.endswith("completed")
-                        display.heard(piece.text, final=final)
-                    elif piece.kind == "text":
+                    if piece.input_transcript is not None:
+                        display.heard(piece.input_transcript.text, final=piece.input_transcript.final)
+                    elif piece.text:
                         display.said(piece.text)
                 self._done(turn)
         except KeyboardInterrupt:

@@ -409,7 +409,9 @@ def test_a_streamed_answer_gives_its_pieces_as_they_come() -> None:
         play(at, [audio_delta(), transcribed("Hello?")])
         second, third = next(pieces), next(pieces)
         assert (second.kind, second.text, second.audio) == ("audio", "", PCM)
-        assert (third.kind, third.text) == ("input_transcript", "Hello?")
+        assert (third.kind, third.text) == ("input_transcript", "")
+        assert third.input_transcript is not None
+        assert (third.input_transcript.text, third.input_transcript.final) == ("Hello?", True)
         assert not turn.done
         play(at, [speech_text_delta("ny."), response_done("resp_1", message("Sunny."))])
         assert [piece.text for piece in pieces] == ["ny."]
