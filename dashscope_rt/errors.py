@@ -11,7 +11,7 @@
     │   └── ServiceBusyError             the service failed or is overloaded (5xx, server_error); retryable
     ├── ConnectionFailed                 DNS, TCP, TLS, proxy or the upgrade failed; retryable (certificates: not)
     ├── DeadlineExceeded                 a wait or a send ran out of time; also a builtin TimeoutError; retryable
-    ├── ProtocolError                    the peer broke the WebSocket or the event protocol
+    ├── ProtocolError                    the peer broke the WebSocket or the event protocol; retryable
     │   └── MessageTooLarge              a message above the limit was announced; it was not read
     ├── ConnectionClosed                 the session is over: .info says who ended it, with which code, reason and error
     ├── UnsupportedByModel               this model cannot do that; also a ValueError
@@ -159,7 +159,9 @@ class DeadlineExceeded(RealtimeError, TimeoutError):
 
 
 class ProtocolError(RealtimeError):
-    """The peer broke the WebSocket protocol, so that nothing after it can be trusted."""
+    """The peer broke the WebSocket protocol, so that nothing after it can be trusted; the next connection may be whole."""
+
+    retryable = True
 
     def __init__(self, message: str, *, close_code: int = 1002) -> None:
         super().__init__(message)
@@ -168,6 +170,8 @@ class ProtocolError(RealtimeError):
 
 class MessageTooLarge(ProtocolError):
     """A message above the limit was announced; it was refused before it was read."""
+
+    retryable = False
 
     def __init__(self, message: str) -> None:
         super().__init__(message, close_code=1009)

@@ -430,6 +430,8 @@ class NetworkThread:
 
     def _broken(self, transport: Transport, error: RealtimeError) -> CloseInfo:
         """End it because the peer cannot be understood, telling it so if it listens."""
+        if self._ending is not None:
+            return self._lost(error)
         if isinstance(error, APIError):  # the service announced its own end; ours comes before its close frame
             self._last_words(transport, 1000)
             return CloseInfo(who="server", code=1006, reason=error.message, error=error)

@@ -429,7 +429,8 @@ class Connection(Sending):
     def _try_again(self, info: CloseInfo, *, planned: bool) -> Redial | None:
         now = time.monotonic()
         policy, recovery = self._reconnect, self._recovery
-        if policy is None or recovery is None or (info.who == "client" and not planned):
+        asked_for = info.who == "client" and info.error is None and not planned  # close(), not a stream we gave up
+        if policy is None or recovery is None or asked_for:
             return None
         with self.changed:
             was_open = self._opening.phase == OPEN

@@ -66,13 +66,13 @@ ENDS = (
     End("close=999,why", "close 999, a code nobody may send", "server", 999, rt.APIError, "why", goes_on=False),
     End("close=1011,关闭了", "close with a reason in Chinese", "server", 1011, rt.ServiceBusyError, "关闭了"),
     End(
-        "bad-utf8", "text that is no UTF-8", "client", 1007, rt.ProtocolError, goes_on=False, section="Messages"
+        "bad-utf8", "text that is no UTF-8", "client", 1007, rt.ProtocolError, section="Messages"
     ),
     End("huge", "a frame announcing 2^40 bytes", "client", 1009, rt.MessageTooLarge, goes_on=False, section="Messages"),
-    End("raw=f100", "a frame with reserved bits", "client", 1002, rt.ProtocolError, goes_on=False, section="Messages"),
-    End("raw=818100000000ff", "a masked frame", "client", 1002, rt.ProtocolError, goes_on=False, section="Messages"),
-    End("raw=0900", "a ping in fragments", "client", 1002, rt.ProtocolError, goes_on=False, section="Messages"),
-    End("raw=8001ff", "a continuation of nothing", "client", 1002, rt.ProtocolError, goes_on=False, section="Messages"),
+    End("raw=f100", "a frame with reserved bits", "client", 1002, rt.ProtocolError, section="Messages"),
+    End("raw=818100000000ff", "a masked frame", "client", 1002, rt.ProtocolError, section="Messages"),
+    End("raw=0900", "a ping in fragments", "client", 1002, rt.ProtocolError, section="Messages"),
+    End("raw=8001ff", "a continuation of nothing", "client", 1002, rt.ProtocolError, section="Messages"),
 )  # fmt: skip
 
 
