@@ -40,7 +40,7 @@ class Waiting(Held):
             session.commit()
             item_id = committed.wait().item_id
         """
-        return Expected(self._open_connection(), _matcher(event), str(event), self.timeouts.turn)
+        return Expected(self._open_connection(), _matcher(event), _named(event), self.timeouts.turn)
 
     def wait_ack(self, event_id: str, timeout: float | None = None) -> None:
         """Wait until the service has taken an event it acknowledges (update, commit, clear, create_item, …).
@@ -96,6 +96,7 @@ class Expected:
         self._timeout = timeout
         self._event: ev.ServerEvent | None = None
         self._error: Exception | None = None
+        self._listening = True
         connection.add_sink(self._look)
 
     def _look(self, event: ev.ServerEvent | None, _notices: object, _now: float) -> None:
@@ -108,7 +109,13 @@ class Expected:
             self._error = error
 
     def wait(self, timeout: float | None = None) -> Any:
-        """Return the first matching event since this began; see `RealtimeSession.wait_for` for what it raises."""
+        """Return the first matching event since this began; see `RealtimeSession.wait_for` for what it raises.
+
+        Raises:
+            RuntimeError: The with block is over and the event had not come: nobody listens any more.
+        """
+        if not (self._listening or self._event or self._error):
+            raise RuntimeError(f"nobody listens for {self._what} any more: call wait() inside the with block")
         deadline = time.monotonic() + (self._timeout if timeout is None else timeout)
         self._connection.wait_until(lambda: self._event or self._error, deadline, self._what)
         if self._error is not None:
@@ -119,6 +126,7 @@ class Expected:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._listening = False
         self._connection.remove_sink(self._look)
 
 
@@ -132,3 +140,8 @@ def _matcher(
         kind = event
         return lambda came: isinstance(came, kind)
     return event
+
+
+def _named(event: object) -> str:
+    name = event if isinstance(event, str) else getattr(event, "type", None)
+    return name if isinstance(name, str) else str(getattr(event, "__name__", event))

@@ -462,6 +462,10 @@ def test_wait_ack_ends_with_the_session() -> None:
 # ---- waiting for events -------------------------------------------------------------------------------------------
 
 
+def never(event: events.ServerEvent) -> bool:
+    return False
+
+
 @pytest.mark.parametrize(
     "what", ["x.wanted", events.UnknownEvent, lambda event: event.type == "x.wanted"], ids=["name", "class", "function"]
 )
@@ -475,12 +479,28 @@ def test_expect_listens_from_its_beginning_and_gives_the_first_match(what: Any) 
         assert expected.wait(0.0).raw["number"] == 1
 
 
-def test_waiting_for_what_does_not_come_ends_at_the_deadline() -> None:
+@pytest.mark.parametrize(
+    ("what", "named"),
+    [("x.never", "x.never"), (events.ResponseDone, "response.done"), (events.UnknownEvent, "UnknownEvent"),
+     (never, "never")],
+    ids=["name", "class", "class of many names", "function"],
+)  # fmt: skip
+def test_waiting_for_what_does_not_come_ends_at_the_deadline_and_names_it(what: Any, named: str) -> None:
     with dialled() as at:
         start = time.monotonic()
-        with pytest.raises(DeadlineExceeded, match="x.never"):
-            at.session.wait_for("x.never", 0.1)
+        with pytest.raises(DeadlineExceeded, match=f"^{named} did not come in time"):
+            at.session.wait_for(what, 0.1)
         assert time.monotonic() - start < 2
+
+
+def test_waiting_after_the_listening_says_so_instead_of_waiting_in_vain() -> None:
+    with dialled() as at:
+        with at.session.expect("x.wanted") as missed, at.session.expect("x.seen") as seen:
+            at.line.send({"type": "x.seen"})
+            at.settle()
+        with pytest.raises(RuntimeError, match=r"nobody listens for x\.wanted any more: call wait\(\) inside"):
+            missed.wait(SOON)
+        assert seen.wait(SOON).type == "x.seen"
 
 
 def test_an_error_in_the_function_that_chooses_reaches_who_waits_and_nobody_else() -> None:
