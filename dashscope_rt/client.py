@@ -190,7 +190,13 @@ class RealtimeClient:
         Raises:
             APIError, ConnectionFailed, DeadlineExceeded, ConnectionClosed, ValueError: As `RealtimeSession.connect`
                 and `RealtimeSession.ask` do.
+            OSError: A file cannot be read; nothing was opened.
         """
+        images = tuple(images)
+        for source in (audio, *images):
+            if isinstance(source, (str, os.PathLike)):
+                with open(source, "rb"):
+                    pass  # a connection is not made for a file that is not there
         options.setdefault("turn_detection", None)
         with self.session(model, **options) as session:
             return session.ask(audio, text=text, images=images, timeout=timeout)

@@ -316,6 +316,7 @@ def test_a_tool_with_fields_of_tomorrow_is_sent_as_it_is() -> None:
         ("weather", r"SessionConfig\.tools must be a list"),
         (5, r"SessionConfig\.tools must be a list"),
         ({"type": "function"}, r"SessionConfig\.tools must be a list"),
+        ([len], r"not a builtin_function_or_method; functions go to client\.session\(tools=\[…\]\) or @session\.tool"),
         ([5], r"SessionConfig\.tools\[0\] must be a FunctionTool, an McpTool or a mapping, not a int"),
         ([len], r"tools\[0\] must be"),
         ([{"type": "function", "function": {"description": "x"}}], "name"),

@@ -201,9 +201,10 @@ class SessionConfig(Part):
             raise refuse(self, field, value, "a list of FunctionTool, McpTool or mappings")
         for index, item in enumerate(value):
             if not isinstance(item, _TOOL):
+                hint = "; functions go to client.session(tools=[…]) or @session.tool" if callable(item) else ""
                 raise ValueError(
                     f"SessionConfig.{field.name}[{index}] must be a FunctionTool, an McpTool or a mapping, "
-                    f"not a {type(item).__name__}"
+                    f"not a {type(item).__name__}{hint}"
                 )
         labels = [item.server_label for item in value if isinstance(item, McpTool)]
         for label in labels:

@@ -179,6 +179,14 @@ def test_one_question_in_one_line(service: Service) -> None:
     assert [(each.closed_by, each.close_code) for each in emulator.connections] == [("client", 1000)]
 
 
+@pytest.mark.parametrize("question", [{"audio": "absent.wav"}, {"text": "?", "images": [Path("absent.jpg")]}])
+def test_no_connection_is_made_for_a_file_that_is_not_there(service: Service, question: dict[str, Any]) -> None:
+    emulator = service()
+    with pytest.raises(FileNotFoundError, match="absent"):
+        RealtimeClient(KEY, url=emulator.url, proxy="").ask(**question)
+    assert emulator.connections == []
+
+
 def test_over_tls(service: Service) -> None:
     emulator = service(["Sunny."], tls=True)
     with service.session(emulator, turn_detection=None) as session:
