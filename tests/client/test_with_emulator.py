@@ -132,10 +132,10 @@ def test_a_stream_gives_its_pieces_and_its_transcript(service: Service) -> None:
     with service.session(emulator) as session:
         turn = session.ask(WEATHER, stream=True)
         pieces = list(turn)
-    text = "".join(piece.text for piece in pieces if piece.kind == "text")
+    text = "".join(piece.text for piece in pieces)
     assert text == turn.text == "It is sunny today, and it will stay so."
     assert b"".join(piece.audio for piece in pieces) == turn.audio
-    assert [piece.text for piece in pieces if piece.kind == "input_transcript"][-1] == "What is the weather?"
+    assert [piece.input_transcript.text for piece in pieces if piece.input_transcript][-1] == "What is the weather?"
 
 
 @pytest.mark.parametrize(("model", "how"), [(MODEL, "item"), (NEWEST, "item"), (OLD_MODEL, "instructions"), (TURBO, "instructions")])
