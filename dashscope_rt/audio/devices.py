@@ -10,7 +10,6 @@ import logging
 import math
 import queue
 import threading
-import time
 from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Literal, TypeVar
@@ -341,14 +340,12 @@ class Speaker:
     def wait_silent(self, timeout: float | None = None) -> bool:
         """Wait until all that was written has been heard; returns whether it has.
 
-        It looks once per block. Under a `FakeDevice` somebody else must let time pass.
+        After `close` nothing is left to wait for. Under a `FakeDevice` somebody else must let time pass.
+
+        Args:
+            timeout: Seconds; None waits as long as it takes.
         """
-        deadline = None if timeout is None else time.monotonic() + timeout
-        while self._stream is not None and (self.unheard() or self.playhead.sounding):
-            if deadline is not None and time.monotonic() >= deadline:
-                return False
-            time.sleep(self.block_ms / 1000)
-        return True
+        return self._stream is None or self._playback.wait_silent(self._now, timeout)
 
     # ---- what was heard ---------------------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from collections.abc import Callable
 
 import attrs
 
@@ -69,6 +70,8 @@ class Playback:
         self._start = round(rate * start_ms / 1000)
         # Guards everything below; held for a few instructions, so a device thread may take it.
         self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)  # a block was taken, or audio dropped
+        self._waiting = 0
         self._pieces: deque[tuple[_Source, memoryview]] = deque()
         self._buffered = 0  # frames
         self._sources: dict[str, _Source] = {}
@@ -120,6 +123,7 @@ class Playback:
             self._buffered = sum(len(pcm) // BYTES_PER_SAMPLE for _, pcm in self._pieces)
             if not self._pieces:
                 self._filling, self._waited = True, 0
+            self._changed.notify_all()
             return hit
 
     def _entry(self, name: str) -> _Source:
@@ -172,6 +176,8 @@ class Playback:
                 self._quiet += frames
             while len(self._spans) > 1 and self._spans[0].at + self._spans[0].frames / self.rate < at - 5.0:
                 self._spans.popleft()  # long heard; only what is still on its way is asked for
+            if self._waiting:
+                self._changed.notify_all()
         return bytes(out) + bytes(wanted - len(out))
 
     def _ready(self) -> bool:
@@ -211,6 +217,28 @@ class Playback:
                 for name, entry in self._sources.items()
                 if not entry.stopped and entry.frames_in > entry.frames_out
             ]
+
+    def wait_silent(self, now: Callable[[], float], timeout: float | None) -> bool:
+        """Wait until all of it was heard; looks when a block is taken. Not for the device's thread.
+
+        Args:
+            now: Tells the seconds on the device's clock; it must not wait.
+            timeout: Seconds; None waits for ever.
+
+        Returns:
+            Whether all was heard.
+        """
+
+        def heard() -> bool:
+            last = self._spans[-1] if self._spans else None
+            return not self._pieces and (last is None or last.at + last.frames / self.rate <= now())
+
+        with self._changed:
+            self._waiting += 1
+            try:
+                return self._changed.wait_for(heard, timeout)
+            finally:
+                self._waiting -= 1
 
     def playhead(self, now: float) -> Playhead:
         """Return where it is at ``now`` (s, the device's clock)."""

@@ -13,6 +13,7 @@ import pytest
 
 from dashscope_rt.audio import FakeDevice, Microphone, Speaker, Wav, level_db, list_devices
 from dashscope_rt.audio.ports import DeviceInfo, choose
+from tests.client.wire import Background
 from tests.peer import SOON
 
 from .talk import BLOCK, START, speech, tone
@@ -133,6 +134,31 @@ def test_the_speaker_says_when_it_is_silent() -> None:
         device.advance(100)
         assert out.wait_silent(SOON)
         assert out.quiet_ms == 80
+
+
+def test_what_is_still_on_its_way_through_the_device_is_not_silence_yet() -> None:
+    device = FakeDevice(latency_ms=100)
+    with contextlib.closing(speaker(device)) as out:
+        out.write(PCM[:960], "r")  # 20 ms at 24,000 Hz
+        out.end("r")
+        device.advance(40)
+        assert (out.unheard(), out.playhead.sounding) == ([], False)
+        assert not out.wait_silent(0)
+        device.advance(100)
+        assert out.wait_silent(0)
+
+
+def test_who_waits_for_silence_is_woken_by_the_blocks_by_a_stop_and_by_the_end() -> None:
+    device = FakeDevice()
+    with contextlib.closing(speaker(device)) as out:
+        for enough in (lambda: device.advance(2000), out.stop, out.close):
+            out.write(PCM)
+            out.end()
+            waiting = Background(out.wait_silent)
+            assert waiting.running
+            enough()
+            device.advance(1000)
+            assert waiting.result() is True
 
 
 def test_a_closed_speaker_takes_nothing() -> None:

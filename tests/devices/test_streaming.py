@@ -98,7 +98,7 @@ def test_in_manual_mode_no_silence_is_added(emulator: Emulator) -> None:
 
 def test_it_takes_real_time_unless_told_otherwise(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock()
-    monkeypatch.setattr("dashscope_rt.session.Pacer", lambda: Pacer(clock=clock, sleep=clock.sleep))
+    monkeypatch.setattr("dashscope_rt._session.saying.Pacer", lambda: Pacer(clock=clock, sleep=clock.sleep))
     with opened(emulator, turn_detection=None) as session:
         session.stream_audio(speech(1000), tail_ms=500)
     assert sum(clock.slept) == pytest.approx(1.4), "the last piece waits for nothing"
