@@ -182,9 +182,7 @@ def test_a_picture_after_the_vads_commit_gets_audio_first_as_well(emulator: Emul
         assert not session.has_audio
         session.append_image(SMALL)
         assert session.has_audio
-        session.update(instructions="Be brief.")
-        with session.expect("session.updated") as updated:
-            updated.wait()
+        session.wait_ack(session.update(instructions="Be brief."))
     assert "error" not in [record.type for record in emulator.sent]
 
 
