@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import itertools
 import logging
@@ -86,6 +87,7 @@ class VideoFeed:
     def close(self) -> None:
         """Stop; may be called again."""
         self._stop.set()
+        self._session._wake()
         thread = self._thread
         if thread is not None and thread is not threading.current_thread():
             thread.join(self._session.timeouts.send + 1)
@@ -142,10 +144,11 @@ class VideoFeed:
 
     def _until_audio(self) -> bool:
         # At most until the next frame is due: then that one is newer.
+        connection = self._session._open_connection()
         deadline = time.monotonic() + min(1 / self._fps, _PATIENCE_S)
-        while not self._session.has_audio and not self._stop.is_set() and time.monotonic() < deadline:
-            self._stop.wait(0.01)
-        return self._session.has_audio and not self._stop.is_set()
+        with contextlib.suppress(DeadlineExceeded):
+            connection.wait_until(lambda: connection.has_audio or self._stop.is_set(), deadline, "audio")
+        return connection.has_audio and not self._stop.is_set()
 
 
 def _frames(source: Any, fps: float) -> Iterator[Image | None]:

@@ -147,6 +147,13 @@ class Held(Listening):
         tools = self._config.tools
         return tools if isinstance(tools, tuple) else ()
 
+    def _wake(self) -> None:
+        """Let everybody who waits look again."""
+        connection = self._connection
+        if connection is not None and self._pid == os.getpid():
+            with connection.changed:
+                connection.changed.notify_all()
+
     def _check_process(self) -> None:
         if self._pid != os.getpid():
             raise ForkedSessionError(

@@ -96,8 +96,12 @@ class Sending:
         deadline = time.monotonic() + (self._timeouts.send if timeout is None else timeout)
         self._until_usable(event_type, deadline)
         item = Outgoing(payload, event_type, event_id)
+        if event_type == "input_audio_buffer.append":
+            self._outbox.put(item, deadline - time.monotonic())
+            self._audio_went()
+            return event_id
         if event_type.startswith("input_audio_buffer."):
-            self.has_audio = event_type == "input_audio_buffer.append"
+            self.has_audio = False
             self._own_commits += event_type == "input_audio_buffer.commit"
         if not Commands.expects_answer(event_type):
             self._outbox.put(item, deadline - time.monotonic())
@@ -122,20 +126,27 @@ class Sending:
     def put_audio(self, pcm: bytes | bytearray | memoryview, event_id: str | None = None) -> str:
         """Queue one piece of audio: the hot path; during a reconnect it goes into the bounded buffer."""
         event_id = event_id or self.next_id()
-        self.has_audio = True
         payload = codec.encode_audio_append(pcm, event_id)
         self._outbox.put(Outgoing(payload, "input_audio_buffer.append", event_id, len(pcm)), self._timeouts.send)
+        if not self.has_audio:
+            self._audio_went()
         return event_id
+
+    def _audio_went(self) -> None:
+        # Only when it stands in the outbox: a picture that waits for it must not come before it.
+        with self.changed:
+            self.has_audio = True
+            self.changed.notify_all()
 
     def put_audio_pieces(self, pieces: list[memoryview]) -> str:
         """Queue pieces of audio, all of them or none; returns the id of the last."""
         items = []
-        self.has_audio = True
         for pcm in pieces:
             event_id = self.next_id()
             payload = codec.encode_audio_append(pcm, event_id)
             items.append(Outgoing(payload, "input_audio_buffer.append", event_id, len(pcm)))
         self._outbox.put_all(items, self._timeouts.send)
+        self._audio_went()
         return items[-1].event_id
 
     def create(self, event: ev.ResponseCreate) -> Create:

@@ -7,6 +7,7 @@ import io
 import logging
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -212,6 +213,25 @@ def test_video_waits_for_the_audio_of_its_turn(emulator: Emulator) -> None:
         session.wait_ack(session.commit())
     assert [record.type for record in emulator.received][1] == "input_audio_buffer.append"
     assert 1 <= len(frames_of(emulator)) <= 3, "a frame that has not left makes room for the next"
+    assert "error" not in [record.type for record in emulator.sent]
+
+
+def test_a_frame_that_waits_for_audio_is_woken_by_it_or_by_the_end(emulator: Emulator) -> None:
+    asked = threading.Event()
+
+    def camera() -> bytes:
+        asked.set()
+        return SMALL
+
+    with opened(emulator, turn_detection=None) as session:
+        with rt.VideoFeed(session, camera, fps=0.01) as video:  # waits for 2 s, were nothing to wake it
+            assert asked.wait(SOON)
+            start = time.monotonic()
+        assert time.monotonic() - start < 1.5
+        assert video.sent == 0
+        with rt.VideoFeed(session, camera, fps=0.01):
+            session.append_audio(speech(200).pcm)
+            emulator.wait_for("input_image_buffer.append")
     assert "error" not in [record.type for record in emulator.sent]
 
 
