@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from ._network import endpoint as _endpoint
 from ._network import secret as _secret
@@ -82,6 +83,7 @@ class RealtimeClient:
         )
         region = region or environment.get("DASHSCOPE_REGION") or "cn-beijing"
         workspace = workspace or environment.get("DASHSCOPE_WORKSPACE") or None
+        self._region = "" if url else region
         self._url = _endpoint.base_url(url=url, region=region, workspace=workspace, workspace_host=workspace_host)
         names = {"user-agent": " ".join(filter(None, (user_agent, _user_agent())))}
         if workspace is not None and (url is not None or not workspace_host):
@@ -105,6 +107,20 @@ class RealtimeClient:
 
     def __repr__(self) -> str:
         return f"<RealtimeClient {self._url}>"
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
+        """Show in a notebook where it goes and where its key is from; never the key."""
+        from ._display import Sheet, bundle  # not loaded before somebody looks
+
+        if self._key is not None:
+            key = "•••••••• given as api_key" if isinstance(self._key, Secret) else "from a function, at every connect"
+        elif os.environ.get(_KEY_VARIABLE, "").strip():
+            key = f"•••••••• from {_KEY_VARIABLE}"
+        else:
+            key = f"missing: give api_key, or set {_KEY_VARIABLE}"
+        proxy = "yes" if self._proxy is not None else ""
+        rows = (("host", urlsplit(self._url).netloc), ("region", self._region), ("key", key), ("proxy", proxy))
+        return bundle(Sheet(name="RealtimeClient", rows=tuple((label, value) for label, value in rows if value)))
 
     def session(
         self,

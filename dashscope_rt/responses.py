@@ -14,6 +14,7 @@ from typing import Any, Literal
 import attrs
 
 from . import events as ev
+from ._display import CALLS, EMBEDDED_BYTES, Sheet, Sound, bundle, ms
 from .audio.pcm import duration_ms
 from .audio.wav import is_wav, read_wav
 from .errors import APIError, classify
@@ -352,6 +353,31 @@ class Response:
             f"Response(id={self.id!r}, status={self.status!r}, text=<{len(self.text)} chars>,"
             f" audio_deltas={len(self._audio)}, function_calls={len(self.function_calls)})"
         )
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
+        """Show text, player and timing in a notebook; speech over 3 MB, a minute, is not put into it."""
+        sound, problem, size = None, str(self.error or ""), self.audio_bytes
+        if size:
+            try:
+                pcm = self.audio if size <= EMBEDDED_BYTES else b""
+                sound = Sound(pcm=pcm, size=len(pcm) or size, rate=self.audio_rate)
+            except ValueError as error:  # a notebook must show the rest
+                problem = problem or str(error)
+        said = [("Model", self.text)] if self.text else []
+        said += [(CALLS, f"{call.name}({call.arguments_json})") for call in self.function_calls]
+        times = {"first text": self.first_text_at, "first audio": self.first_audio_at, "complete": self.done_at}
+        facts = [(label, ms((at - self.created_at) * 1000)) for label, at in times.items() if at is not None]
+        if self.usage is not None and self.usage.total_tokens is not None:
+            facts.append(("tokens", f"{self.usage.total_tokens:,}"))
+        sheet = Sheet(
+            name="Response",
+            state=self.status,
+            said=tuple(said),
+            sound=sound,
+            problem=problem,
+            facts=tuple(facts),
+        )
+        return bundle(sheet)
 
     # ---- network thread only ----------------------------------------------------------------------------------
 

@@ -22,7 +22,9 @@ from types import TracebackType
 from typing import Any, TypeVar, overload
 
 from . import config
+from ._display import bundle
 from ._session.asking import TurnTaking
+from ._session.display import of_session
 from ._session.saying import Saying
 from ._session.waiting import Expected, Waiting
 from .images import Image
@@ -112,6 +114,10 @@ class RealtimeSession(Saying, Waiting):
         connection = self._connection
         phase = "not connected" if connection is None else connection.phase
         return f"<RealtimeSession {self.model.name} {phase}{' ' + self.id if self.id else ''}>"
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
+        """Show state, model and statistics in a notebook."""
+        return bundle(of_session(self))
 
     # ---- tools ------------------------------------------------------------------------------------------------
 

@@ -14,10 +14,11 @@ from typing import Any, Literal, TypeVar
 import attrs
 
 from . import events as ev
+from ._display import bundle
 from ._session.connection import Connection
-from ._session.display import as_html, as_text
+from ._session.display import of_turn
 from ._session.playing import LATE
-from ._session.state import Done, Failure, Interrupted, Notice
+from ._session.state import Create, Done, Failure, Interrupted, Notice
 from .audio.wav import write_wav
 from .errors import (
     APIError,
@@ -116,8 +117,15 @@ class Turn:
         self._over = False
         self._error: Exception | None = None
         self._before = frozenset(connection.state.active)
+        self._written: str | None = None  # the question, where it was not spoken
+        self._others: tuple[Create, ...] = ()  # asked for before this turn, by one that was given up or by hand
         self._sent_ids: set[str] = set()  # of what nobody waits for, such as pictures
         self._refused_outputs: set[str] = set()
+        self._readers = 0  # loops over it
+        self._left = False  # they went away before its end, and nobody waits
+        # What the feeding has set going, for when the question is given up; the feeding thread's.
+        self._loose_audio = False
+        self._create: Create | None = None
         self.responses: list[Response] = []
         self.timing = Timing()
 
@@ -205,22 +213,33 @@ class Turn:
         Args:
             timeout: Seconds; None waits until the turn's own deadline.
         """
+        self._left = False
         deadline = self._deadline if timeout is None else min(self._deadline, time.monotonic() + timeout)
         self._await(lambda: self._over, deadline)
         self._raise_error()
         return self
 
     def __iter__(self) -> Iterator[Piece]:
-        """Yield the pieces as they come, until the turn is over; raises what `wait` raises."""
+        """Yield the pieces as they come, until the turn is over; raises what `wait` raises.
+
+        When the loop is left early (``break``, Ctrl-C in its body) the answer goes on; the next question of this
+        session stops it, unless somebody waits for it or reads on.
+        """
+        self._readers += 1
+        self._left = False
         at = 0
-        while True:
-            self._await(lambda: self._over or len(self._pieces) > at, self._deadline)  # noqa: B023 — used at once
-            while at < len(self._pieces):
-                yield self._pieces[at]
-                at += 1
-            if self._over and at >= len(self._pieces):
-                self._raise_error()
-                return
+        try:
+            while True:
+                self._await(lambda: self._over or len(self._pieces) > at, self._deadline)  # noqa: B023 — used at once
+                while at < len(self._pieces):
+                    yield self._pieces[at]
+                    at += 1
+                if self._over and at >= len(self._pieces):
+                    self._raise_error()
+                    return
+        finally:  # no lock here: a loop that is left may be cleaned up on any thread, whatever that holds
+            self._readers -= 1
+            self._left = self._readers == 0
 
     def cancel(self, timeout: float = 2.0) -> bool:
         """Stop the answer; returns whether something was cancelled."""
@@ -237,8 +256,8 @@ class Turn:
         )
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
-        """Show transcript, player and timing in a notebook."""
-        return {"text/plain": as_text(self), "text/html": as_html(self)}
+        """Show transcripts, player, timing and calls in a notebook; speech over 3 MB, a minute, is not put into it."""
+        return bundle(of_turn(self))
 
     # ---- waiting, the caller's thread -------------------------------------------------------------------------
 
@@ -319,9 +338,11 @@ class Turn:
                 self._pieces.append(Piece(kind="audio", event=event))
                 timing.first_audio_ms = self._ms(now) if timing.first_audio_ms is None else timing.first_audio_ms
         elif isinstance(event, ev.ResponseCreated):
-            active = self._connection.state.active
+            known = [*self.responses, *(create.response for create in self._others)]
             self.responses += [
-                active[key] for key in active if key not in self._before and active[key] not in self.responses
+                response
+                for key, response in self._connection.state.active.items()
+                if key not in self._before and response not in known
             ]
             if timing.response_created_ms is None:
                 timing.response_created_ms = self._ms(now)
@@ -390,6 +411,13 @@ class Turn:
 
     # ---- what the feeding reports (see _asking), any thread ------------------------------------------------------
 
+    def _begin(self) -> None:
+        connection = self._connection
+        with connection.changed:
+            asked = (*connection.state.in_flight, *connection.state.waiting)
+            self._others = tuple(create for create in asked if not create.follows_tools)
+        connection.add_sink(self._fold)
+
     def _runs(self, now: float) -> bool:
         return not self._over and now < self._deadline
 
@@ -409,7 +437,7 @@ class Turn:
     def _abandon(self) -> None:
         self._fail(ConnectionClosed("the wait for this turn was interrupted"))
         with contextlib.suppress(RealtimeError):
-            self._connection.cancel(0.0)
+            self._connection.interrupt(cancel=True)
 
     def _fail(self, error: Exception) -> None:
         with self._connection.changed:

@@ -15,6 +15,7 @@ codec, _codec                text <-> event, config -> wire
 config, _config              what can be set
 events, _events              every wire event
 models, errors               facts, and every exception
+_display                     how things show in a notebook and a terminal
 audio, images                beside the tower
 """
 
@@ -39,15 +40,17 @@ MAY_IMPORT: dict[str, set[str]] = {
     "_codec": {"_config", "_events", "_speed", "config", "errors", "models"},
     "codec": {"_codec", "_speed", "_events", "config", "errors", "events", "models"},
     "_network": {"_speed", "errors", "models"},
-    "responses": {"audio", "errors", "events"},
+    "_display": {"audio"},
+    "responses": {"_display", "audio", "errors", "events"},
     "_tools": set(),
     "tools": {"_tools", "config", "responses"},
     "_session": {
-        "_network", "audio", "codec", "config", "errors", "events", "images", "models", "responses", "tools", "turns",
+        "_display", "_network", "audio", "codec", "config", "errors", "events", "images", "models", "responses", "tools",
+        "turns",
     },
-    "turns": {"_session", "audio", "errors", "events", "responses"},
-    "session": {"_network", "_session", "audio", "codec", "config", "errors", "events", "images", "models", "tools", "turns"},
-    "client": {"_network", "_session", "_version", "config", "errors", "images", "models", "session", "tools", "turns"},
+    "turns": {"_display", "_session", "audio", "errors", "events", "responses"},
+    "session": {"_display", "_network", "_session", "audio", "codec", "config", "errors", "events", "images", "models", "tools", "turns"},
+    "client": {"_display", "_network", "_session", "_version", "config", "errors", "images", "models", "session", "tools", "turns"},
     "conversation": {"audio", "errors", "session", "turns"},
     "video": {"audio", "errors", "images", "session"},
     "_recording": set(),

@@ -6,8 +6,10 @@ waits for comes from the network thread, so it works inside callbacks too.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
+from collections import deque
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +32,7 @@ _THREAD = "dashscope_rt-ask"
 _LEAD_MS = 1000.0  # silence before pictures that come without audio
 _PATIENCE_S = 5.0  # until a response.create counts as dropped
 _PATIENCE_AFTER_TRANSCRIPT_S = 1.0
+_FAREWELL_S = 0.5  # to queue what takes back half a question
 
 
 @attrs.frozen
@@ -56,9 +59,13 @@ class TurnTaking:
         tools_answer = session._registry.has("on_function_call")
         deadline = time.monotonic() + timeout
         turn = Turn(connection, timeout=timeout, vad=session.uses_vad, tools_answer=tools_answer)
+        turn._written = text
+        before = self._current
+        if before is not None and before._connection is connection and before._left:
+            before._abandon()  # nobody reads its rest any more
         self._claim(turn, connection, deadline)
         try:
-            connection.add_sink(turn._fold)
+            turn._begin()
             if background:
                 threading.Thread(target=self._feed, args=(turn, question), name=_THREAD, daemon=True).start()
             else:
@@ -135,6 +142,9 @@ class TurnTaking:
             pass
         except Exception as error:  # noqa: BLE001 — whoever waits for the turn, on whatever thread, gets it
             turn._fail(error)
+        finally:
+            if not turn._fed:
+                self._take_back(turn)
 
     def _send(self, turn: Turn, question: _Question) -> None:
         session, connection = self._session, turn._connection
@@ -147,14 +157,16 @@ class TurnTaking:
             turn._mark_sent()
             self._until_committed(turn)
             if self._must_create():
-                create = connection.create(ev.ResponseCreate(event_id=connection.next_id()))
+                create = turn._create = connection.create(ev.ResponseCreate(event_id=connection.next_id()))
         else:
             if question.audio is not None or question.images:
-                self._acknowledged(turn, session.commit())
+                committed = session.commit()
+                turn._loose_audio = False
+                self._acknowledged(turn, committed)
             instructions = self._say(turn, question.text) if question.text is not None else None
             _check(turn)
             turn._mark_sent()
-            create = self._create(turn, instructions)
+            create = turn._create = self._create(turn, instructions)
         if create is not None:
             self._until_created(turn, create)
         turn._mark_fed()
@@ -167,12 +179,26 @@ class TurnTaking:
             pieces = [silence(_LEAD_MS, session.input_rate)] * len(images)
         for piece in pieces:
             _check(turn)
+            turn._loose_audio = True
             session.append_audio(piece)
             # Audio first: the service wants it. Without speech, each picture gets a second of silence of its own.
             for image in images[:1] if question.audio is None else images:
                 turn._sent_ids.add(session.append_image(image))
             images = images[1:] if question.audio is None else []
         _check(turn)
+
+    def _take_back(self, turn: Turn) -> None:
+        """Leave nothing of a question that was given up; it would become a part of the next one, or its answer."""
+        connection = turn._connection
+        with connection.changed:
+            create = turn._create
+            if create is not None and create.response is None:
+                create.unwanted = True
+                waiting = connection.state.waiting
+                connection.state.waiting = deque(other for other in waiting if other is not create)
+        if turn._loose_audio and not turn._commits:
+            with contextlib.suppress(RealtimeError):  # then the connection is gone, and the audio with it
+                connection.send(ev.InputAudioBufferClear(event_id=connection.next_id()), timeout=_FAREWELL_S)
 
     def _say(self, turn: Turn, text: str) -> str | None:
         """Give the text as an item, where the model takes them; else return it, to become instructions."""

@@ -1,64 +1,96 @@
-"""How a turn shows in a notebook: player, transcript, timing. Pure text building, no notebook library needed."""
+"""What is shown of a turn and of a session; `_display` says how."""
 
 from __future__ import annotations
 
-import base64
-import html
 from typing import TYPE_CHECKING
 
-import attrs
-
-from ..audio.wav import wav_bytes
+from .._display import CALLS, EMBEDDED_BYTES, Sheet, Sound, ms, seconds
 
 if TYPE_CHECKING:
+    from ..session import RealtimeSession
     from ..turns import Turn
 
 _LABELS = {
-    "sent_ms": "question sent",
     "speech_stopped_ms": "end of speech noticed",
-    "response_created_ms": "answer begun",
     "first_text_ms": "first text",
     "first_audio_ms": "first audio",
     "done_ms": "complete",
 }
 
 
-def _times(turn: Turn) -> list[tuple[str, str]]:
-    times = attrs.asdict(turn.timing)
-    return [(_LABELS[name], f"{times[name]:,.0f} ms") for name in _LABELS if times[name] is not None]
+def of_turn(turn: Turn) -> Sheet:
+    """Both transcripts, the player, and how long everything took; also of a turn that still runs."""
+    said = [("You", text) for text in (turn.input_transcript, turn._written) if text]
+    said += [(CALLS, f"{call.name}({call.arguments_json})") for call in turn.function_calls]
+    if turn.text:
+        said.append(("Model", turn.text))
+    if turn.heard_text is not None and turn.heard_text != turn.text:
+        said.append(("Heard", turn.heard_text or "nothing of it"))
+    size = sum(response.audio_bytes for response in turn._kept())
+    sound, problem = None, str(turn._error or "")
+    if size:
+        try:
+            pcm = turn.audio if size <= EMBEDDED_BYTES else b""
+            sound = Sound(pcm=pcm, size=len(pcm) or size, rate=turn.audio_rate, save='turn.save("answer.wav")')
+        except ValueError as error:  # a notebook must show the rest
+            problem = problem or str(error)
+    return Sheet(
+        name="Turn",
+        state=turn.status,
+        said=tuple(said),
+        sound=sound,
+        problem=problem,
+        times=_bar(turn),
+        facts=tuple(_facts(turn)),
+    )
 
 
-def as_text(turn: Turn) -> str:
-    """Return transcript and timing as plain text."""
-    lines = [f"You:   {turn.input_transcript}"] if turn.input_transcript else []
-    lines.append(f"Model: {turn.text}" if turn.text else f"Model: ({turn.status}, no text)")
-    lines += [f"  calls {call.name}({call.arguments_json})" for call in turn.function_calls]
-    lines.append("  " + ", ".join(f"{label} {value}" for label, value in _times(turn)))
+def _bar(turn: Turn) -> tuple[float, ...]:
+    timing = turn.timing
+    if timing.latency_ms is None or timing.done_ms is None or timing.sent_ms is None:
+        return ()
+    asked = timing.speech_stopped_ms if timing.speech_stopped_ms is not None else timing.sent_ms
+    return (timing.latency_ms, max(0.0, timing.done_ms - asked - timing.latency_ms))
+
+
+def _facts(turn: Turn) -> list[tuple[str, str]]:
+    timing = turn.timing
+    facts = [("delay", ms(timing.latency_ms))] if timing.latency_ms is not None else []
+    for name, label in _LABELS.items():
+        at = getattr(timing, name)
+        if at is not None:
+            facts.append((label, ms(at)))
+    if turn.heard_ms is not None:
+        facts.append(("heard", seconds(turn.heard_ms)))
     if turn.usage is not None and turn.usage.total_tokens is not None:
-        lines.append(f"  {turn.usage.total_tokens:,} tokens")
-    return "\n".join(lines)
+        facts.append(("tokens", f"{turn.usage.total_tokens:,}"))
+    return facts
 
 
-def as_html(turn: Turn) -> str:
-    """Return a player, the transcript and a small table of times, with everything escaped."""
-    parts = ['<div style="max-width:44em;font-family:sans-serif">']
-    try:
-        audio = turn.audio
-    except ValueError as error:  # a notebook must show the rest
-        audio = b""
-        parts.append(f"<p><i>{html.escape(str(error))}</i></p>")
-    if audio:
-        data = base64.b64encode(wav_bytes(audio, turn.audio_rate)).decode()
-        parts.append(f'<audio controls style="width:100%" src="data:audio/wav;base64,{data}"></audio>')
-    if turn.input_transcript:
-        parts.append(f"<p><b>You</b> {html.escape(turn.input_transcript)}</p>")
-    parts.append(f"<p><b>Model</b> {html.escape(turn.text) or '<i>(' + html.escape(turn.status) + ')</i>'}</p>")
-    parts += [
-        f"<p><code>{html.escape(call.name)}({html.escape(call.arguments_json)})</code></p>"
-        for call in turn.function_calls
+def of_session(session: RealtimeSession) -> Sheet:
+    """Where it stands, what it is made of, and what went where."""
+    info, stats = session.close_info, session.stats
+    connection = session._connection
+    state = "not connected" if connection is None else "closed" if info is not None else connection.phase
+    voice = session.config.voice
+    rows = [
+        ("model", session.model.name),
+        ("turns", "found by the service (VAD)" if session.uses_vad else "manual"),
+        ("voice", voice if isinstance(voice, str) else ""),
+        ("id", session.id),
     ]
-    cells = [f"<td>{label}<br><b>{value}</b></td>" for label, value in _times(turn)]
-    if turn.usage is not None and turn.usage.total_tokens is not None:
-        cells.append(f"<td>tokens<br><b>{turn.usage.total_tokens:,}</b></td>")
-    parts.append(f"<table><tr>{''.join(cells)}</tr></table></div>")
-    return "".join(parts)
+    if connection is not None:
+        lag = f", callbacks {ms(stats.callback_lag_max_ms)} late at the most" if stats.callback_lag_max_ms else ""
+        rows += [
+            ("audio sent", seconds(stats.audio_sent_ms) if stats.audio_sent_ms else ""),
+            ("audio dropped", seconds(stats.audio_dropped_ms) if stats.audio_dropped_ms else ""),
+            ("events", f"{stats.events_sent:,} sent, {stats.events_received:,} received{lag}"),
+            ("callback errors", f"{stats.callback_errors:,}" if stats.callback_errors else ""),
+            ("reconnects", f"{stats.reconnects:,}" if stats.reconnects else ""),
+        ]
+    return Sheet(
+        name="RealtimeSession",
+        state=state,
+        problem="" if info is None or info.error is None else str(info),
+        rows=tuple((label, value) for label, value in rows if value),
+    )
