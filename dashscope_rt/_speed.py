@@ -23,25 +23,31 @@ def _apply_mask(payload: bytes, mask: bytes) -> bytes:
     return (int.from_bytes(payload, "little") ^ int.from_bytes(keys, "little")).to_bytes(size, "little")
 
 
-def _base64_bytes(text: str) -> bytes:
+def _base64_bytes(text: str | bytes) -> bytes:
     made = binascii.a2b_base64(text)
     # a2b_base64 passes over what is not Base64, and what it passed over is missing from the length.
-    if len(text) % 4 == 0 and len(made) == len(text) // 4 * 3 - (2 if text[-2:] == "==" else text[-1:] == "="):
+    missing = len(text) // 4 * 3 - len(made)
+    if len(text) % 4 == 0 and (missing == 0 or missing == len(text) - len(text.rstrip(_PADDING[type(text)])) <= 2):
         return made
     return base64.b64decode(text, validate=True)
 
 
+_PADDING: dict[type, Any] = {str: "=", bytes: b"="}
+
+
 apply_mask: Callable[[bytes, bytes], bytes] = _apply_mask
-base64_bytes: Callable[[str], bytes] = _base64_bytes
+base64_bytes: Callable[[str | bytes], bytes] = _base64_bytes
 base64_text: Callable[[Any], bytes] = base64.b64encode
 json_value: Callable[[str], Any] | None = None
+
+base64_is_quick = False  # so much that audio is decoded as it comes, instead of being carried about as text
 
 _picked: tuple[str, ...] | None = None
 
 
 def pick() -> tuple[str, ...]:
     """Take what is installed, once; returns the names of the packages that are used."""
-    global apply_mask, base64_bytes, base64_text, json_value, _picked  # noqa: PLW0603 — this is what the module is for
+    global apply_mask, base64_bytes, base64_text, base64_is_quick, json_value, _picked  # noqa: PLW0603 — what it is for
     if _picked is not None:
         return _picked
     found = []
@@ -59,6 +65,7 @@ def pick() -> tuple[str, ...]:
     else:
         base64_bytes = lambda text: pybase64.b64decode(text, None, True)  # noqa: E731
         base64_text = pybase64.b64encode
+        base64_is_quick = True
         found.append("pybase64")
     try:
         import orjson
@@ -73,5 +80,6 @@ def pick() -> tuple[str, ...]:
 
 def forget() -> None:
     """Go back to the standard library, for tests and comparisons; the next `pick` finds nothing new."""
-    global apply_mask, base64_bytes, base64_text, json_value, _picked
+    global apply_mask, base64_bytes, base64_text, base64_is_quick, json_value, _picked  # noqa: PLW0603
     apply_mask, base64_bytes, base64_text, json_value, _picked = _apply_mask, _base64_bytes, base64.b64encode, None, ()
+    base64_is_quick = False

@@ -25,7 +25,7 @@ from typing import Any
 from . import codec
 from . import events as ev
 from ._recording.file import Entry, Recording, Writer
-from ._session.callbacks import Callback, Inbox, Item, Reader, check_names
+from ._session.callbacks import Callback, Heard, Inbox, Reader, as_heard, check_names
 from ._session.listening import Listening
 from ._session.sent import Sent
 from ._session.state import Opened, SessionState
@@ -192,16 +192,15 @@ class Replay(Listening):
                     break
                 now = time.monotonic()
                 if entry.way != "received":
-                    item = _other(entry, now)
+                    told = _other(entry, now)
                 else:
                     event = codec.decode(codec.encode_raw(entry.event) if entry.type else b"{}")
                     notices = tuple(state.fold(event, now))
                     if isinstance(event, ev.SessionCreated) and not opened:
                         opened = True
                         notices += (Opened(event),)
-                    item = (event, notices, 0, now)
-                if item is not None:
-                    inbox.put(*item)
+                    told = as_heard(event, notices)
+                inbox.put(told, 0, now)
         finally:
             inbox.end()
             reader.join(threading.TIMEOUT_MAX if not self._stop.is_set() else 1.0)
@@ -215,12 +214,12 @@ def _answer(_call: FunctionCall, _output: str) -> str:
     return "replayed"
 
 
-def _other(entry: Entry, now: float) -> Item | None:
+def _other(entry: Entry, now: float) -> list[Heard]:
     if entry.way == "sent":
         payload = codec.encode_raw(entry.event)
-        return (None, (Sent(entry.type, str(entry.facts.get("event_id") or ""), payload, now),), 0, now)
+        return [Sent(entry.type, str(entry.facts.get("event_id") or ""), payload, now)]
     if entry.way != "closed":
-        return None
+        return []
     facts = entry.facts
     who = facts.get("who")
     code = facts.get("code")
@@ -229,4 +228,4 @@ def _other(entry: Entry, now: float) -> Item | None:
         code=code if isinstance(code, int) else 1006,
         reason=str(facts.get("reason") or ""),
     )
-    return (info, (), 0, now)
+    return [info]

@@ -299,7 +299,7 @@ class Response:
     @property
     def audio_bytes(self) -> int:
         """How many bytes `audio` has, counted without decoding it."""
-        return sum(len(text) * 3 // 4 - text[-2:].count("=") for text in (delta.delta or "" for delta in self._audio))
+        return sum(delta.audio_bytes for delta in self._audio)
 
     @property
     def heard_ms(self) -> float | None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+import pickle
+import re
 from typing import Any
 
 import attrs
@@ -11,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dashscope_rt import codec, config
+from dashscope_rt import _speed, codec, config
 from dashscope_rt import events as ev
 from dashscope_rt._codec import quick
 from dashscope_rt.config import UNSET, SessionConfig
@@ -301,6 +303,8 @@ def test_any_object_reads_as_a_configuration_or_raises_value_error(session: dict
 
 DELTAS = ("response.audio.delta", "response.text.delta", "response.audio_transcript.delta")
 plain = st.text(st.characters(codec="utf-8"), max_size=12)
+# Real Base64, and what looks like it: bits in the last letter that mean nothing, padding in odd places.
+base64_like = st.binary(max_size=9).map(lambda data: base64.b64encode(data).decode()) | st.text("AQR/+=", max_size=9)
 
 
 @st.composite
@@ -313,7 +317,7 @@ def delta_frames(draw: st.DrawFn) -> list[bytes]:
     separators = draw(st.sampled_from([(",", ":"), (", ", ": ")]))
     out = []
     for _ in range(draw(st.integers(2, 4))):
-        values = {**fixed, "event_id": draw(plain), "delta": draw(plain)}
+        values = {**fixed, "event_id": draw(plain), "delta": draw(plain | base64_like)}
         text = json.dumps({name: values[name] for name in names}, separators=separators, ensure_ascii=draw(st.booleans()))
         data = text.encode("utf-8", "surrogatepass")
         if draw(st.integers(0, 9)) == 0:
@@ -324,9 +328,18 @@ def delta_frames(draw: st.DrawFn) -> list[bytes]:
 
 
 @settings(steady, max_examples=400)
-@given(delta_frames())
-def test_the_quick_way_of_reading_deltas_gives_what_the_ordinary_way_gives(messages: list[bytes]) -> None:
+@given(delta_frames(), st.booleans())
+def test_the_quick_way_of_reading_deltas_gives_what_the_ordinary_way_gives(messages: list[bytes], at_once: bool) -> None:
     quick._frames.clear()
+    before = _speed.base64_is_quick
+    _speed.base64_is_quick = at_once  # audio decoded as it comes, or when it is asked for
+    try:
+        _compare_ways(messages)
+    finally:
+        _speed.base64_is_quick = before
+
+
+def _compare_ways(messages: list[bytes]) -> None:
     for data in messages:
         try:
             expected: object = codec.decode(str(data, "utf-8"))  # text is always read the ordinary way
@@ -342,6 +355,25 @@ def test_the_quick_way_of_reading_deltas_gives_what_the_ordinary_way_gives(messa
         assert found == expected
         assert type(found) is type(expected)
         assert found.raw == expected.raw  # type: ignore[attr-defined]
+        if isinstance(found, ev.ResponseAudioDelta) and isinstance(expected, ev.ResponseAudioDelta):
+            _compare_audio(found, expected)
+
+
+def _compare_audio(found: ev.ResponseAudioDelta, expected: ev.ResponseAudioDelta) -> None:
+    try:
+        audio = expected.audio
+    except ValueError as error:
+        with pytest.raises(ValueError, match=re.escape(str(error))):
+            _ = found.audio
+    else:
+        assert found.audio_bytes == expected.audio_bytes == len(audio)
+        assert found.audio == audio
+        assert found.audio_bytes == len(audio)
+    assert found.delta == expected.delta  # also now, when the text is made from the audio
+    assert attrs.evolve(found, event_id="other").delta == expected.delta
+    assert found == expected
+    assert repr(found) == repr(expected)
+    assert pickle.loads(pickle.dumps(found)) == expected
 
 
 def test_the_quick_way_is_taken_at_all() -> None:
@@ -351,3 +383,21 @@ def test_the_quick_way_is_taken_at_all() -> None:
     codec.decode((frame % (1, 1)).encode())
     event = quick.read((frame % (2, 2)).encode())
     assert event == ev.ResponseTextDelta(event_id="e2", response_id="r", item_id="i", delta="piece 2")
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+@pytest.mark.parametrize("text", ["", "QUJD", "QUI=", "QUJ=", "QQ==", "QR==", "AA=A", "A", "AA A", "QUJDQR=="])
+def test_the_text_of_audio_is_the_one_that_came_however_it_is_kept(
+    monkeypatch: pytest.MonkeyPatch, text: str, at_once: bool
+) -> None:
+    """Also where the last letter holds bits that mean nothing, so that it cannot be had from the audio."""
+    monkeypatch.setattr(_speed, "base64_is_quick", at_once)
+    quick._frames.clear()
+    frame = '{"event_id":"e%d","type":"response.audio.delta","response_id":"r","item_id":"i","delta":"%s"}'
+    codec.decode((frame % (1, "AAAA")).encode())
+    found = codec.decode((frame % (2, text)).encode())
+    expected = ev.ResponseAudioDelta(event_id="e2", response_id="r", item_id="i", delta=text)
+    assert found == expected
+    assert isinstance(found, ev.ResponseAudioDelta)
+    _compare_audio(found, expected)
+    assert found.raw["delta"] == text

@@ -18,6 +18,7 @@ from dashscope_rt._network.frames import (
     PONG,
     TEXT,
     FrameReader,
+    Masks,
     Message,
     close_frame,
     frame,
@@ -34,29 +35,31 @@ def peer_frame(opcode: int, payload: bytes, fin: bool = True) -> bytes:
 
 
 @st.composite
-def streams(draw: st.DrawFn) -> tuple[bytes, list[Message]]:
-    """A byte stream with fragments and control frames in between, and the messages it holds."""
-    data, messages = b"", []
+def streams(draw: st.DrawFn) -> tuple[bytes, list[Message], list[Message]]:
+    """A byte stream with fragments and control frames in between, the messages it holds, and the control frames."""
+    data, messages, control = b"", [], []
     for _ in range(draw(st.integers(1, 4))):
         opcode, pieces = draw(st.sampled_from([TEXT, BINARY])), draw(st.lists(payloads, min_size=1, max_size=3))
         for at, piece in enumerate(pieces):
             data += peer_frame(opcode if at == 0 else 0, piece, fin=at == len(pieces) - 1)
             if at < len(pieces) - 1 and draw(st.booleans()):
-                control = draw(st.binary(max_size=125))
-                data += peer_frame(PING, control)
-                messages.append((PING, control))
+                control.append((draw(st.sampled_from([PING, PONG])), draw(st.binary(max_size=125))))
+                data += peer_frame(*control[-1])
         messages.append((opcode, b"".join(pieces)))
-    return data, messages
+    return data, messages, control
 
 
 @given(streams(), st.lists(st.integers(0, 400), max_size=8))
-def test_messages_are_the_same_wherever_the_stream_is_cut(stream: tuple[bytes, list[Message]], cuts: list[int]) -> None:
-    data, expected = stream
+def test_messages_are_the_same_wherever_the_stream_is_cut(
+    stream: tuple[bytes, list[Message], list[Message]], cuts: list[int]
+) -> None:
+    data, expected, control = stream
     reader, found, at = FrameReader(LIMIT), [], 0
     for cut in [*cuts, len(data)]:
         found += reader.feed(data[at : at + cut])
         at += cut
     assert found == expected
+    assert reader.control == control
 
 
 @given(st.lists(st.tuples(st.sampled_from([TEXT, PING, PONG]), st.binary(max_size=20)), min_size=1, max_size=3))
@@ -65,7 +68,28 @@ def test_one_stream_cut_at_every_byte(frames: list[tuple[int, bytes]]) -> None:
     data = b"".join(peer_frame(opcode, payload) for opcode, payload in frames)
     for cut in range(len(data) + 1):
         reader = FrameReader(LIMIT)
-        assert reader.feed(data[:cut]) + reader.feed(data[cut:]) == list(frames)
+        assert reader.feed(data[:cut]) + reader.feed(data[cut:]) == [frame for frame in frames if frame[0] == TEXT]
+        assert reader.control == [frame for frame in frames if frame[0] != TEXT]
+
+
+def test_each_message_is_cut_out_when_it_is_asked_for() -> None:
+    """Not all at once: the memory of one serves for the next."""
+    reader = FrameReader(LIMIT)
+    data = b"".join(peer_frame(TEXT, b"%d" % number) for number in range(3)) + peer_frame(PING, b"")
+    reader.room()[: len(data)] = data
+    messages = reader.took(len(data))
+    assert next(messages) == (TEXT, b"0")
+    assert reader.control == []
+    assert [payload for _, payload in messages] == [b"1", b"2"]
+    assert reader.control == [(PING, b"")]
+
+
+def test_nothing_is_read_after_a_close_frame() -> None:
+    reader = FrameReader(LIMIT)
+    last = peer_frame(TEXT, b"late") + peer_frame(PING, b"") + b"\xff\xff no frame at all"
+    assert reader.feed(peer_frame(TEXT, b"in time") + peer_frame(CLOSE, b"\x03\xe8") + last) == [(TEXT, b"in time")]
+    assert reader.feed(last) == []
+    assert reader.control == [(CLOSE, b"\x03\xe8")]
 
 
 @given(st.binary(max_size=2000))
@@ -91,6 +115,25 @@ def test_what_goes_out_is_what_another_library_reads(opcode: int, payload: bytes
 
 def test_the_mask_is_fresh_for_every_frame() -> None:
     assert len({frame(TEXT, b"same")[2:6] for _ in range(50)}) > 45
+    masks = Masks()
+    made = [masks.next() for _ in range(1000)]
+    assert {len(mask) for mask in made} == {4}
+    assert len(set(made)) > 990
+    assert frame(TEXT, b"same", made[0])[2:6] == made[0]
+
+
+def test_masks_are_the_systems_randomness_used_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[bytes] = []
+
+    def urandom(size: int) -> bytes:
+        asked.append(bytes(range(size)) if not asked else bytes(reversed(range(size))))
+        return asked[-1]
+
+    monkeypatch.setattr("dashscope_rt._network.frames.os.urandom", urandom)
+    masks = Masks()
+    made = [masks.next() for _ in range(65)]
+    assert sorted(b"".join(made[:64])) == list(range(256))
+    assert len(asked) == 2
 
 
 @pytest.mark.parametrize(
@@ -128,7 +171,9 @@ def test_a_close_reason_longer_than_the_protocol_allows_is_kept_whole() -> None:
     reason = "The free tier of the model has been exhausted. " * 3
     payload = struct.pack("!H", 1007) + reason.encode()
     head = struct.pack("!BBH", 0x88, 126, len(payload))
-    (message,) = FrameReader(LIMIT).feed(head + payload)
+    reader = FrameReader(LIMIT)
+    assert reader.feed(head + payload) == []
+    (message,) = reader.control
     assert message[0] == CLOSE
     assert read_close(message[1]) == (1007, reason)
 

@@ -14,7 +14,8 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from .._events.response import ResponseAudioDelta, ResponseAudioTranscriptDelta, ResponseTextDelta
+from .. import _speed
+from .._events.response import ResponseAudioDelta, ResponseAudioTranscriptDelta, ResponsePiece, ResponseTextDelta
 from .._events.wire import RememberedFrame, ServerEvent
 
 _KINDS = (ResponseAudioDelta, ResponseTextDelta, ResponseAudioTranscriptDelta)
@@ -25,55 +26,44 @@ Setter = Callable[[Any, Any], None]
 
 
 class _Known(RememberedFrame):
-    """A remembered frame and how to make events of it.
+    """A remembered frame, and what its events have in common."""
 
-    Events are filled through their slots: the constructor of a frozen class takes three times as long, and nothing but
-    the two texts is new.
-    """
+    __slots__ = ("audio", "kind", "place", "set_delta")
 
-    __slots__ = ("audio", "fixed", "kind", "set_delta", "set_id", "set_raw")
-
-    def __init__(self, event: ServerEvent) -> None:
+    def __init__(self, event: ResponsePiece) -> None:
         super().__init__(dict(event.raw))
-        kind = self.kind = type(event)
-        self.audio = kind is ResponseAudioDelta
-        self.set_id, self.set_delta, self.set_raw = (_setter(kind, name) for name in ("event_id", "delta", "_raw"))
-        names = ("response_id", "item_id", "output_index", "content_index", *(("_audio",) if self.audio else ()))
-        self.fixed = tuple((_setter(kind, name), getattr(event, name)) for name in names)
-
-    def event(self, event_id: str, delta: str) -> ServerEvent:
-        event: ServerEvent = _new(self.kind)
-        self.set_id(event, event_id)
-        self.set_delta(event, delta)
-        self.set_raw(event, self)
-        for setter, value in self.fixed:
-            setter(event, value)
-        return event
+        self.kind = type(event)
+        self.audio = isinstance(event, ResponseAudioDelta)
+        self.set_delta = _setter(self.kind, "delta")
+        self.place = event.response_id, event.item_id, event.output_index, event.content_index
 
 
 def _setter(kind: type, name: str) -> Setter:
-    owner = next(base for base in kind.__mro__ if name in vars(base))
-    setter: Setter = vars(owner)[name].__set__
+    setter: Setter = getattr(kind, name).__set__
     return setter
 
 
+# Events are filled through their slots: the constructor of a frozen class takes three times as long.
+_set_id, _set_raw = _setter(ServerEvent, "event_id"), _setter(ServerEvent, "_raw")
+_set_response, _set_item = _setter(ResponsePiece, "response_id"), _setter(ResponsePiece, "item_id")
+_set_output, _set_content = _setter(ResponsePiece, "output_index"), _setter(ResponsePiece, "content_index")
+_set_audio = _setter(ResponseAudioDelta, "_audio")
 _frames: dict[bytes, _Known] = {}
 
 
 def _cut(data: bytes) -> tuple[int, int, int, int] | None:
     """Return where the texts of ``event_id`` and ``delta`` begin and end, by the look of it."""
-    find = data.find
-    id_at = find(b'"event_id":"') + 12
+    id_at = data.find(b'"event_id":"') + 12
     if id_at < 12:
-        id_at = find(b'"event_id": "') + 13
+        id_at = data.find(b'"event_id": "') + 13
         if id_at < 13:
             return None
-    delta_at = find(b'"delta":"') + 9
+    delta_at = data.find(b'"delta":"') + 9
     if delta_at < 9:
-        delta_at = find(b'"delta": "') + 10
+        delta_at = data.find(b'"delta": "') + 10
         if delta_at < 10:
             return None
-    return id_at, find(b'"', id_at), delta_at, find(b'"', delta_at)
+    return id_at, data.find(b'"', id_at), delta_at, data.find(b'"', delta_at)
 
 
 def _key(data: bytes, id_at: int, id_end: int, delta_at: int, delta_end: int) -> bytes:
@@ -92,21 +82,53 @@ def read(data: bytes) -> ServerEvent | None:
     cuts = _cut(data)
     if cuts is None:
         return None
-    known = _frames.get(_key(data, *cuts))
-    if known is None or b"\\" in data:
-        return None
     id_at, id_end, delta_at, delta_end = cuts
-    event_id = str(data[id_at:id_end], "utf-8")
-    delta = str(data[delta_at:delta_end], "utf-8")
-    # In Base64 what is not printable is no Base64 either, and `.audio` says so; looking would cost as much as decoding.
-    if not event_id.isprintable() or not (delta.isascii() if known.audio else delta.isprintable()):
+    known = _frames.get(_key(data, id_at, id_end, delta_at, delta_end))
+    if known is None:
         return None
-    return known.event(event_id, delta)
+    plain = event_id = str(data[id_at:id_end], "utf-8")
+    text = data[delta_at:delta_end]
+    delta: str | bytes | None = text
+    audio: bytes | None = None
+    if not known.audio:
+        delta = str(text, "utf-8")
+        plain += delta
+    elif _speed.base64_is_quick:
+        delta, audio = None, _decoded(text)  # the text can be had from the audio, see ResponseAudioDelta
+        if audio is None:
+            return None
+    elif b"\\" in text or not text.isascii():
+        return None  # what else is no Base64 `.audio` says: looking for it here would cost as much as decoding
+    if "\\" in plain or not plain.isprintable():
+        return None
+    event: ServerEvent = _new(known.kind)
+    _set_id(event, event_id)
+    _set_raw(event, known)
+    known.set_delta(event, delta)
+    response_id, item_id, output_index, content_index = known.place
+    _set_response(event, response_id)
+    _set_item(event, item_id)
+    _set_output(event, output_index)
+    _set_content(event, content_index)
+    if known.audio:
+        _set_audio(event, audio)
+    return event
+
+
+def _decoded(text: bytes) -> bytes | None:
+    """Return the audio of a Base64 text; None when it is none, or not the one that the audio would be written as."""
+    try:
+        audio = _speed.base64_bytes(text)
+    except ValueError:
+        return None
+    if text[-1:] == b"=" and _speed.base64_text(audio)[-4:] != text[-4:]:
+        return None  # the last letter holds bits that mean nothing
+    return audio
 
 
 def learn(data: bytes, event: ServerEvent) -> None:
     """Remember the frame of an event that was read the ordinary way, if the proof succeeds."""
-    if type(event) not in _KINDS:
+    if not isinstance(event, _KINDS):
         return
     cuts = _cut(data)
     if cuts is None or min(cuts) < 0:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+import base64
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 import attrs
 
@@ -11,7 +13,7 @@ from .objects import ContentPart, Item, ResponseObject
 from .wire import Event, ServerEvent, shown_as_bytes, shown_as_chars
 
 
-def decoded(event: Event, text: str) -> bytes:
+def decoded(event: Event, text: str | bytes) -> bytes:
     """Decode an event's Base64; a ValueError names the event."""
     try:
         return _speed.base64_bytes(text)
@@ -202,8 +204,7 @@ class ResponseAudioDelta(ResponsePiece):
     """A piece of a spoken answer. Source: server events, response.audio.delta.
 
     Attributes:
-        delta: Base64 text of the audio, in the session's output format: by default PCM, signed 16 bit
-        little-endian,
+        delta: Base64 text of the audio, in the session's output format: by default PCM, signed 16 bit little-endian,
             mono, 24,000 Hz.
     """
 
@@ -213,7 +214,7 @@ class ResponseAudioDelta(ResponsePiece):
 
     @property
     def audio(self) -> bytes:
-        """The audio itself, decoded at the first access and kept; b"" when there is none.
+        """The audio itself, decoded at the first access; b"" when there is none.
 
         Any thread may ask; two that ask at once decode the same bytes twice, which does no harm.
 
@@ -222,9 +223,48 @@ class ResponseAudioDelta(ResponsePiece):
         """
         audio = self._audio
         if audio is None:
-            audio = decoded(self, self.delta or "")
-            object.__setattr__(self, "_audio", audio)  # a frozen event's one write: nobody can observe it
+            text = _kept_text(self)
+            if text is None:
+                return b""
+            audio = decoded(self, text)
+            _keep_audio(self, audio)  # a frozen event's one write: nobody can observe it
+            # The text can be had from the audio again, but for bits of its last letter that mean nothing.
+            if isinstance(text, bytes) and (text[-1:] != b"=" or text[-4:] == base64.b64encode(audio)[-4:]):
+                _keep_text(self, None)
         return audio
+
+    @property
+    def audio_bytes(self) -> int:
+        """How many bytes `audio` has, counted without decoding it."""
+        if self._audio is not None:
+            return len(self._audio)
+        text = self.delta or ""
+        return len(text) * 3 // 4 - text[-2:].count("=")
+
+
+class _AudioText:
+    """What ``ResponseAudioDelta.delta`` is: hardly anybody wants the text, and it is larger than the audio.
+
+    It is kept as a piece of the frame, in bytes, until the audio was asked for; from then on it is made anew from that.
+    """
+
+    def __get__(self, event: ResponseAudioDelta | None, kind: type | None = None) -> Any:
+        if event is None:
+            return _text_slot
+        text, audio = _kept_text(event), event._audio
+        if text is None and audio is not None:
+            return str(_speed.base64_text(audio), "ascii")
+        return str(text, "ascii") if isinstance(text, bytes) else text
+
+    def __set__(self, event: ResponseAudioDelta, text: str | None) -> None:
+        _keep_text(event, text)  # for the constructor; from outside a frozen event refuses before it comes here
+
+
+_text_slot: Any = ResponseAudioDelta.delta
+_kept_text: Callable[[ResponseAudioDelta], str | bytes | None] = _text_slot.__get__
+_keep_text: Callable[[ResponseAudioDelta, str | bytes | None], None] = _text_slot.__set__
+_keep_audio: Callable[[ResponseAudioDelta, bytes], None] = ResponseAudioDelta._audio.__set__  # type: ignore[union-attr]
+ResponseAudioDelta.delta = _AudioText()  # type: ignore[assignment]
 
 
 class ResponseAudioDone(ResponsePiece):

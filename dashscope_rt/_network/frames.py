@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import struct
+from collections.abc import Iterator
 
 from .. import _speed
 from ..errors import MessageTooLarge, ProtocolError
@@ -18,7 +19,9 @@ from ..errors import MessageTooLarge, ProtocolError
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
 
 _FIRST_ROOM = 16 * 1024  # bytes of a reader's buffer to begin with: all that an idle session needs
-_ROOM = 128 * 1024  # and what it grows to, by doubling, when reads fill it
+_MARGIN = 2  # bytes behind the room, so that a header can be looked at where only its beginning has come
+_ROOM = 256 * 1024  # and what it grows to, by doubling, when reads fill it
+_HEAD = struct.Struct("!BBH").unpack_from  # first byte, second byte, and the length that may follow
 _LONG = struct.Struct("!Q").unpack_from
 _KNOWN = frozenset((CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG))
 _CONTROL_LIMIT = 125  # bytes of payload in a ping or pong, RFC 6455 §5.5
@@ -38,82 +41,98 @@ class FrameReader:
 
     Args:
         max_message_bytes: A message that announces more is refused before it is read.
+
+    Attributes:
+        control: Control frames that came between the messages, in their order; whoever looks empties it. Nothing is
+            read after a close frame.
     """
 
     def __init__(self, max_message_bytes: int) -> None:
         self._limit = max_message_bytes
-        self._buffer = memoryview(bytearray(_FIRST_ROOM))
+        self._buffer = memoryview(bytearray(_FIRST_ROOM + _MARGIN))
         self._filled = 0
         self._parts: list[bytes] = []  # fragments of the message under way
         self._parts_size = 0
         self._opcode = CONTINUATION  # of the message under way; CONTINUATION = none
+        self._closed = False
+        self.control: list[Message] = []
 
     def room(self) -> memoryview:
-        """Return where the next bytes of the stream belong; never empty."""
-        return self._buffer[self._filled :]
+        """Return where the next bytes of the stream belong; never empty. Not before `took` is through."""
+        return self._buffer[self._filled : -_MARGIN]
 
-    def took(self, size: int, messages: list[Message]) -> None:
-        """Parse after ``size`` more bytes were put into `room`; adds every message they complete, in order.
+    def took(self, size: int) -> Iterator[Message]:
+        """Yield the messages completed by ``size`` more bytes in `room`: TEXT and BINARY, in order.
+
+        Each is cut out when it is asked for: it can be done with before the next is made, in memory that is still in
+        the processor's caches.
 
         Raises:
             ProtocolError: The server broke RFC 6455; nothing after it can be read.
             MessageTooLarge: A message over the limit was announced.
         """
-        buffer = self._buffer
+        buffer, limit = self._buffer, self._limit
         end = self._filled + size
-        start = need = 0
+        start = end if self._closed else 0
+        need = 0
         try:
             while end - start >= 2:
-                first, second = buffer[start], buffer[start + 1]
-                size, at = second & 0x7F, start + 2
-                if size == 126:
-                    if end - start < 4:
-                        break
-                    size, at = buffer[start + 2] << 8 | buffer[start + 3], start + 4
-                elif size == 127:
-                    if end - start < 10:
-                        break
-                    size, at = _LONG(buffer, at)[0], start + 10
-                # The common case, a whole text message, needs none of the checks but its size.
-                simple = first == 0x81 and second < 0x80 and not self._opcode and size <= self._limit
-                if not simple:
-                    self._check(first, second, first & 0x0F, size)
-                if end - at < size:
-                    need = at - start + size
+                first, second, size = _HEAD(buffer, start)  # the length may lie beyond what has come
+                if second == 126:
+                    at = start + 4
+                elif second == 127:
+                    at = start + 10
+                    size = _LONG(buffer, start + 2)[0] if at <= end else 0
+                else:
+                    at = start + 2
+                    size = second & 0x7F
+                if at > end:
                     break
-                payload = bytes(buffer[at : at + size])
-                start = at + size
-                if simple:
-                    messages.append((TEXT, payload))
+                stop = at + size
+                # The common case, a whole text message, needs none of the checks but its size.
+                if first == 0x81 and second < 0x80 and size <= limit and not self._opcode:
+                    if stop > end:
+                        need = stop - start
+                        break
+                    start = stop
+                    yield TEXT, buffer[at:stop].tobytes()
                     continue
-                message = self._complete(first, first & 0x0F, payload)
+                self._check(first, second, first & 0x0F, size)
+                if stop > end:
+                    need = stop - start
+                    break
+                start = stop
+                message = self._complete(first, first & 0x0F, buffer[at:stop].tobytes())
                 if message is not None:
-                    messages.append(message)
+                    yield message
+                if self._closed:
+                    start = end
         finally:
             self._keep(start, end, need)
 
     def _keep(self, start: int, end: int, need: int) -> None:
         left = end - start
         old = self._buffer
-        if need > len(old) or (left == 0 and len(old) > _ROOM):
+        room = len(old) - _MARGIN
+        if need > room or (left == 0 and room > _ROOM):
             # A frame larger than the buffer gets one of its own, in steps: a header may announce more than ever comes.
-            self._buffer = memoryview(bytearray(max(_ROOM, min(need, 2 * len(old)))))
-        elif end == len(old) < _ROOM:  # a read that filled it: more is waiting than fits
-            self._buffer = memoryview(bytearray(2 * len(old)))
+            self._buffer = memoryview(bytearray(max(_ROOM, min(need, 2 * room)) + _MARGIN))
+        elif end == room < _ROOM:  # a read that filled it: more is waiting than fits
+            self._buffer = memoryview(bytearray(2 * room + _MARGIN))
         if left and (start or self._buffer is not old):
             self._buffer[:left] = bytes(old[start:end]) if self._buffer is old else old[start:end]
         self._filled = left
 
-    def feed(self, data: bytes | memoryview, messages: list[Message] | None = None) -> list[Message]:
+    def feed(self, data: bytes | memoryview) -> list[Message]:
         """Take bytes that came some other way, as if the socket had put them into `room`; raises what `took` raises."""
-        messages = [] if messages is None else messages
+        messages: list[Message] = []
         rest = memoryview(data)
         while rest:
             room = self.room()
             size = min(len(room), len(rest))
             room[:size] = rest[:size]
             rest = rest[size:]
-            self.took(size, messages)
+            messages += self.took(size)
         return messages
 
     def _check(self, first: int, second: int, opcode: int, size: int) -> None:
@@ -139,7 +158,9 @@ class FrameReader:
 
     def _complete(self, first: int, opcode: int, payload: bytes) -> Message | None:
         if opcode >= CLOSE:
-            return opcode, payload
+            self.control.append((opcode, payload))
+            self._closed = opcode == CLOSE
+            return None
         if first & 0x80 and self._opcode == CONTINUATION:
             return opcode, payload
         self._parts.append(payload)
@@ -153,10 +174,29 @@ class FrameReader:
         return whole
 
 
-def frame(opcode: int, payload: bytes) -> bytes:
-    """Return one masked client frame; the mask is fresh randomness from the system for every frame."""
+class Masks:
+    """Where a connection's frames get their masks from: the system's randomness, four bytes for every frame, used once.
+
+    Asking the system gives up the interpreter's lock, and with many threads the way back costs more than all the rest
+    of a frame, so it is asked for 64 masks at a time. Not thread-safe; the network thread owns it.
+    """
+
+    def __init__(self) -> None:
+        self._left: list[bytes] = []
+
+    def next(self) -> bytes:
+        """Return four bytes nobody can foresee."""
+        if not self._left:
+            pool = os.urandom(256)
+            self._left = [pool[at : at + 4] for at in range(0, 256, 4)]
+        return self._left.pop()
+
+
+def frame(opcode: int, payload: bytes, mask: bytes | None = None) -> bytes:
+    """Return one client frame, masked with four bytes that nobody can foresee; fresh ones by default."""
     size = len(payload)
-    mask = os.urandom(4)
+    if mask is None:
+        mask = os.urandom(4)
     if size < 126:
         head = _SHORT(0x80 | opcode, 0x80 | size, mask)
     elif size < 65536:

@@ -16,7 +16,7 @@ import selectors
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple, Protocol
 
 from ..errors import (
@@ -30,13 +30,14 @@ from ..errors import (
     RealtimeError,
     from_close,
 )
-from .frames import BINARY, CLOSE, PING, PONG, TEXT, Message, close_frame, frame, read_close
+from .frames import CLOSE, PING, PONG, TEXT, Masks, Message, close_frame, frame, read_close
 from .outbox import Outbox, Outgoing
 from .transport import Dialing, Transport
 
 _log = logging.getLogger("dashscope_rt")
 _WRITE_SIZE = 64 * 1024  # bytes of payload framed and written at once
-_LAST_WORDS = 1000  # reads of what a peer said before its end; each takes up to half a megabyte
+_READS_AT_ONCE = 8  # before the loop looks at its writes and deadlines again
+_LAST_WORDS = 1000  # times that is done to hear what a peer said before its end; each takes up to a megabyte
 _IDLE = 3600.0  # a select without any deadline; wake() ends it
 
 
@@ -46,8 +47,11 @@ class Owner(Protocol):
     def connected(self) -> None:
         """The WebSocket is open."""
 
-    def received(self, messages: list[Message]) -> None:
-        """Whole messages came, TEXT or BINARY. May raise RealtimeError or UnicodeDecodeError to end the connection."""
+    def received(self, messages: Iterator[Message]) -> None:
+        """Whole messages came, TEXT or BINARY, to be taken to the last; taking one may raise ProtocolError.
+
+        May raise RealtimeError or UnicodeDecodeError to end the connection.
+        """
 
     def sent(self, items: list[Outgoing], now: float) -> None:
         """These events were handed to the operating system."""
@@ -125,6 +129,7 @@ class NetworkThread:
         self._out = memoryview(b"")  # framed bytes the socket has not taken yet
         self._out_items: list[Outgoing] = []  # the events inside _out
         self._out_sizes: list[int] = []  # bytes of the frame of each
+        self._masks = Masks()
         self._control: list[bytes] = []  # pongs, pings, close: before the next events
         self._next_ping = _IDLE
         self._pong_due: float | None = None
@@ -337,27 +342,25 @@ class NetworkThread:
 
     def _read(self, transport: Transport) -> bool:
         """Take in what came; returns whether anything did."""
-        before = transport.bytes_received
-        messages, at_end = transport.receive()
-        if transport.bytes_received != before:
+        anything = False
+        for _ in range(_READS_AT_ONCE):
+            messages = transport.receive()
+            if messages is None:
+                break
+            anything = True
             self._pong_due = None  # any byte from the peer proves that it lives
-        data: list[Message] = []
-        for message in messages:
-            opcode, payload = message
-            if opcode <= BINARY:
-                data.append(message)
-            elif opcode == PING:
-                self._control.append(frame(PONG, payload))
-            elif opcode == CLOSE:
-                if data:
-                    self._owner.received(data)
-                self._peer_closed(transport, payload)
-                return True
-        if data:
-            self._owner.received(data)
-        if at_end:
+            self._owner.received(messages)
+            for opcode, payload in transport.take_control():
+                if opcode == PING:
+                    self._control.append(frame(PONG, payload, self._masks.next()))
+                elif opcode == CLOSE:
+                    self._peer_closed(transport, payload)
+                    return True
+            if not transport.filled or not self._owner.may_read():
+                break
+        if transport.at_end:
             self._info = self._lost(ConnectionFailed("the server ended the connection without a close frame"))
-        return bool(messages)
+        return anything
 
     def _write(self, transport: Transport) -> bool:
         """Send what can be sent; returns whether the socket has no more room."""
@@ -367,7 +370,7 @@ class NetworkThread:
                 if not items and not self._control:
                     return self._say_goodbye(transport)
                 frames, self._control = self._control, []
-                texts = [frame(TEXT, item.payload) for item in items]
+                texts = [frame(TEXT, item.payload, self._masks.next()) for item in items]
                 self._out_sizes = [len(text) for text in texts]
                 frames += texts
                 self._out = memoryview(frames[0] if len(frames) == 1 else b"".join(frames))

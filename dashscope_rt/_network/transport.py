@@ -14,20 +14,19 @@ import socket
 import ssl
 import threading
 import time
+from collections.abc import Iterator
 from urllib.parse import SplitResult, unquote, urlsplit
 
 import attrs
 from websocket import WebSocket, WebSocketException, WebSocketTimeoutException
 
-from ..errors import ConnectionFailed, DeadlineExceeded, ProtocolError, RealtimeError
+from ..errors import ConnectionFailed, DeadlineExceeded, RealtimeError
 from .frames import FrameReader, Message
 from .secret import Secret
 from .upgrade import HandshakeSocket, NotSwitched, refusal
 
 _PROXY_LIMIT = 64 * 1024  # bytes of a proxy's answer
 _OTHER_NAME = (62, 64)  # X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH
-_READ_SIZE = 64 * 1024  # bytes per recv_into
-_READS_AT_ONCE = 8  # before the loop looks at its writes and deadlines again
 
 
 @attrs.frozen(kw_only=True)
@@ -263,7 +262,9 @@ class Transport:
         self._leftover = leftover
         self.bytes_received = 0
         self._secure = isinstance(sock, ssl.SSLSocket)
-        self._failure: OSError | ProtocolError | None = None  # comes after the messages that were read before it
+        self.at_end = False  # the peer has ended the stream
+        self.filled = False  # by the last read, so that there may be more
+        self._failure: OSError | None = None  # comes after the messages that were read before it
         self.read_wants_write = False  # TLS may need to write before it can read (key update), and the reverse
         self.write_wants_read = False
 
@@ -271,51 +272,63 @@ class Transport:
         """Return the file descriptor, for a selector."""
         return self._sock.fileno()
 
-    def receive(self) -> tuple[list[Message], bool]:
-        """Read what is there, without waiting.
+    def take_control(self) -> list[Message]:
+        """Return the control frames that came so far, once."""
+        taken, self._reader.control = self._reader.control, []
+        return taken
+
+    def receive(self) -> Iterator[Message] | None:
+        """Read what is there, without waiting, as far as it fits into the reader's room.
 
         Returns:
-            The messages it completes, and whether the peer has ended the stream.
+            The messages it completes, to be exhausted before the next call; see `FrameReader.took`. None when there was
+            nothing to read, or nothing but the end of the stream (`at_end`).
 
         Raises:
             OSError: The connection broke.
             ProtocolError: What came is no WebSocket stream.
         """
-        if self._failure is not None:
-            raise self._failure
-        messages: list[Message] = []
-        try:
-            at_end = self._receive(messages)
-        except (OSError, ProtocolError) as error:
-            if not messages:
-                raise
-            self._failure = error
-            return messages, False
-        return messages, at_end
-
-    def _receive(self, messages: list[Message]) -> bool:
         if self._leftover:
-            leftover, self._leftover = self._leftover, b""
-            self._reader.feed(leftover, messages)
+            room = self._reader.room()
+            piece, self._leftover = self._leftover[: len(room)], self._leftover[len(room) :]
+            room[: len(piece)] = piece
+            return self._reader.took(len(piece))
+        room = self._reader.room()
+        size = self._fill(room)
+        # The system gives all it has, so a short read says that there is no more; TLS gives one record at a time.
+        self.filled = size == len(room)
+        if not size:
+            return None
+        self.bytes_received += size
+        return self._reader.took(size)
+
+    def _fill(self, room: memoryview) -> int:
         self.read_wants_write = False
-        for _ in range(_READS_AT_ONCE):
+        size = 0
+        while size < len(room):
+            if self._failure is not None:
+                raise self._failure
             try:
-                room = self._reader.room()
-                size = self._sock.recv_into(room)
+                got = self._sock.recv_into(room[size:])
             except (BlockingIOError, ssl.SSLWantReadError):
                 break
             except ssl.SSLWantWriteError:
                 self.read_wants_write = True
                 break
             except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
-                return True
-            if size == 0:
-                return True
-            self.bytes_received += size
-            self._reader.took(size, messages)
-            if size < len(room) and not self._secure:
-                return False  # the system had no more; TLS gives one record at a time
-        return False
+                got = 0
+            except OSError as error:
+                if not size:
+                    raise
+                self._failure = error  # it comes after what was read before it
+                break
+            if not got:
+                self.at_end = True
+                break
+            size += got
+            if not self._secure:
+                break
+        return size
 
     def more_to_read(self) -> bool:
         """Whether something waits inside TLS, from the handshake or after a failure, where a selector cannot see it."""

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from ..errors import ConnectionFailed, ProtocolError, RealtimeError, from_handshake
 from .secret import Secret
 
+_READ_SIZE = 64 * 1024  # bytes per recv
 _ANSWER_LIMIT = 256 * 1024  # bytes of an upgrade's answer, headers and body
 _BODY_LIMIT = 16 * 1024  # bytes of a refusal's body that are worth reading
 _BODY_PATIENCE = 0.5  # s for a body that does not come: the status alone says enough
@@ -80,7 +81,7 @@ class HandshakeSocket:
         return taken
 
     def _receive(self) -> bool:
-        piece = self._sock.recv(64 * 1024)
+        piece = self._sock.recv(_READ_SIZE)
         self._answer += piece
         if len(self._answer) > _ANSWER_LIMIT:
             raise ProtocolError("the answer to the WebSocket upgrade does not end")

@@ -20,7 +20,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 from .. import events as ev
@@ -75,7 +75,7 @@ class Registry:
         # Guards replacing a tuple; readers take whatever tuple is there, so user code never runs under the lock.
         self._lock = threading.Lock()
         self._by_key: dict[object, tuple[Callback, ...]] = {}
-        self._by_class: dict[type, tuple[Wanted, ...]] = {}  # of wanted_by; emptied by every change
+        self.by_class: dict[type, tuple[Wanted, ...]] = {}  # what wanted_by found; emptied by every change
 
     def add(self, key: str | type, callback: CallbackT) -> CallbackT:
         """Register a callback under a key and return it.
@@ -94,7 +94,7 @@ class Registry:
             )
         with self._lock:
             self._by_key[key] = (*self._by_key.get(key, ()), callback)
-            self._by_class = {}
+            self.by_class = {}
         return callback
 
     def remove(self, callback: Callback) -> bool:
@@ -105,15 +105,15 @@ class Registry:
                 if callback in callbacks:
                     found = True
                     self._by_key[key] = tuple(other for other in callbacks if other != callback)
-            self._by_class = {}
+            self.by_class = {}
         return found
 
     def wanted_by(self, event: ev.ServerEvent) -> tuple[Wanted, ...]:
         """Return the callbacks for a wire event, in the order AnyEvent, class, wire type, friendly name."""
         kind = type(event)
-        found = self._by_class.get(kind)
+        found = self.by_class.get(kind)
         if found is None:
-            by_class = self._by_class  # taken first: a change meanwhile empties another one
+            by_class = self.by_class  # taken first: a change meanwhile puts another one in its place
             # A malformed event claims a type whose fields it does not have, so it comes under its class only.
             names = [] if kind is ev.MalformedEvent else [f"event {event.type}", _BY_CLASS.get(kind, "")]
             keys: list[str | type] = [ev.AnyEvent, kind, *names]
@@ -150,7 +150,27 @@ def key_of(event: str | type) -> str | type:
 
 
 Wanted = tuple[Callback, str]  # a callback, and what for
-Item = tuple["ev.ServerEvent | CloseInfo | None", "tuple[Notice, ...]", int, float]
+
+
+class LateAudio:
+    """Audio of an answer that was interrupted: a wire event like any other, but it must not sound."""
+
+    __slots__ = ("event",)
+
+    def __init__(self, event: ev.ServerEvent) -> None:
+        self.event = event
+
+
+Heard = ev.ServerEvent | Notice | CloseInfo | LateAudio  # what callbacks are told of
+Batch = tuple[list[Heard], int, float]  # what came together, how many bytes it was, and when
+
+
+def as_heard(event: ev.ServerEvent, notices: Sequence[Notice]) -> list[Heard]:
+    """Return what callbacks are told, in order, of an event that means something."""
+    first = LateAudio(event) if LATE in notices else event
+    return [first, *notices]
+
+
 _FAR_BEHIND = 256 * 1024  # bytes
 _BRAKE = 0.005  # s
 _SLOW = 5.0  # s after which a callback that still runs is named in a warning
@@ -166,7 +186,7 @@ class Inbox:
     def __init__(self, max_bytes: int, resume: Callable[[], None]) -> None:
         self._max = max_bytes
         self._resume = resume
-        self._batches: queue.SimpleQueue[list[Item] | None] = queue.SimpleQueue()
+        self._batches: queue.SimpleQueue[Batch | None] = queue.SimpleQueue()
         self._came = 0  # bytes; written by the network thread only
         self._gone = 0  # bytes; written by the reader thread only
         self._full = False
@@ -185,19 +205,14 @@ class Inbox:
         """Whether the network thread should leave the socket alone for now."""
         return self._full
 
-    def put(self, event: ev.ServerEvent | CloseInfo | None, notices: tuple[Notice, ...], size: int, now: float) -> None:
-        """Queue one event with what it means and when it came; never waits."""
-        self.put_all([(event, notices, size, now)])
-
-    def put_all(self, items: list[Item]) -> None:
-        """Queue events together, at least one; never waits."""
-        for item in items:
-            self._came += item[2]
+    def put(self, heard: list[Heard], size: int, now: float) -> None:
+        """Queue what came together ``now``, ``size`` bytes of it; never waits."""
+        self._came += size
         if self._came - self._gone > self._max:
             self._full = True
             if self._came - self._gone <= self._max // 2:  # consumed just now, by a reader that did not see it full
                 self._full = False
-        self._batches.put(items)
+        self._batches.put((heard, size, now))
 
     def brake(self) -> None:
         """Give the reader a moment to catch up, when it is far behind; the network thread calls it between reads.
@@ -214,19 +229,18 @@ class Inbox:
         """Nothing comes any more; the reader ends when it has consumed what is there."""
         self._batches.put(None)
 
-    def __iter__(self) -> Iterator[Item]:
+    def __iter__(self) -> Iterator[Batch]:
         while (batch := self._batches.get()) is not None:
-            for item in batch:
-                yield item
-                self._gone += item[2]
-                if self._full and self._came - self._gone <= self._max // 2:
-                    self._full = False
-                    self._resume()
+            yield batch
+            self._gone += batch[1]
+            if self._full and self._came - self._gone <= self._max // 2:
+                self._full = False
+                self._resume()
             if self._braking:
                 self._braking = False
                 with contextlib.suppress(RuntimeError):  # the network thread gave up waiting in this very moment
                     self._progress.release()
-            del batch, item  # nothing holds the last events while the thread waits for the next
+            del batch  # nothing holds the last events while the thread waits for the next
 
 
 class Reader:
@@ -277,47 +291,48 @@ class Reader:
         return None
 
     def _run(self) -> None:
-        wanted_by = self._registry.wanted_by
-        for event, notices, _, came in self._inbox:
+        registry = self._registry
+        for heard, _, came in self._inbox:
+            for what in heard:
+                wanted = registry.by_class.get(type(what))  # a notice's class is not there
+                if wanted is None:
+                    self._rare(what, came)
+                elif wanted:
+                    self._call_each(wanted, what, came)
+            heard = what = None  # type: ignore[assignment]  # see Inbox.__iter__
+
+    def _rare(self, what: Heard, came: float) -> None:
+        if isinstance(what, ev.ServerEvent):
+            self._call_each(self._registry.wanted_by(what), what, came)
+        elif isinstance(what, LateAudio):
+            event = what.event
+            others = tuple(wanted for wanted in self._registry.wanted_by(event) if wanted[1] != "on_audio_delta")
+            self._call_each(others, event, came)
+        elif isinstance(what, CloseInfo):
+            self._call_all("on_close", what)
+        else:
+            self._notice(what)
+
+    def _call_each(self, wanted: tuple[Wanted, ...], event: Heard, came: float) -> None:
+        for one in wanted:
             self._since = now = time.monotonic()
             self.lag = lag = now - came
             if lag > self.lag_max:
                 self.lag_max = lag
-            if event is not None and not isinstance(event, CloseInfo):
-                for wanted in wanted_by(event):
-                    if not (notices and LATE in notices and wanted[1] == "on_audio_delta"):  # it must not sound
-                        self._call(wanted, event)
-            for notice in notices:
-                self._notice(notice)
-            if isinstance(event, CloseInfo):
-                self._call_all("on_close", event)
+            self._call(one, event)
 
     def _notice(self, notice: Notice) -> None:
-        if isinstance(notice, InputTranscript):
-            self._call_all("on_input_transcript", notice)
+        told = _TOLD.get(type(notice))
+        if told is not None:
+            name, what = told
+            self._call_all(name, getattr(notice, what) if what else notice)
         elif isinstance(notice, Call):
             if notice.call._taker == CALLBACK:
                 self._call_all("on_function_call", notice.call)
-        elif isinstance(notice, ToolFailed):
-            self._call_all("on_tool_error", notice.failure)
         elif isinstance(notice, Approval):
             if not self._registry.has("on_mcp_approval"):
                 _log.warning("an MCP server's tool waits for approval, and there is no on_mcp_approval callback")
             self._call_all("on_mcp_approval", notice.approval)
-        elif isinstance(notice, Done):
-            self._call_all("on_done", notice.response)
-        elif isinstance(notice, Failure):
-            self._call_all("on_error", notice.error)
-        elif isinstance(notice, Cut):
-            self._call_all("on_interrupted", notice.interruption)
-        elif isinstance(notice, Opened):
-            self._call_all("on_open", notice.event)
-        elif isinstance(notice, Sent):
-            self._call_all("on_sent", notice)
-        elif isinstance(notice, Retrying):
-            self._call_all("on_reconnecting", notice.about)
-        elif isinstance(notice, Reopened):
-            self._call_all("on_reconnected", notice.lost)
 
     def _call_all(self, key: str, what: object) -> None:
         for callback in self._registry.get(key):
@@ -342,6 +357,20 @@ class Reader:
                 listener(error, name, what)
             except BaseException:  # noqa: BLE001 — the one place that must not call itself
                 _log.exception("on_callback_error itself raised")
+
+
+# Which callback is told of a notice, and with which attribute of it; "" means the notice itself.
+_TOLD: Final[Mapping[type, tuple[str, str]]] = {
+    InputTranscript: ("on_input_transcript", ""),
+    ToolFailed: ("on_tool_error", "failure"),
+    Done: ("on_done", "response"),
+    Failure: ("on_error", "error"),
+    Cut: ("on_interrupted", "interruption"),
+    Opened: ("on_open", "event"),
+    Sent: ("on_sent", ""),
+    Retrying: ("on_reconnecting", "about"),
+    Reopened: ("on_reconnected", "lost"),
+}
 
 
 def _name(callback: Callback) -> str:

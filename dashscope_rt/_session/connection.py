@@ -17,14 +17,13 @@ import itertools
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import attrs
 
 from .. import codec
 from .. import events as ev
-from .._network.frames import TEXT, Message
 from .._network.outbox import Outbox, Outgoing
 from .._network.thread import NetworkThread, Redial, closed_error
 from .._network.transport import Dialing, Endpoint
@@ -32,11 +31,11 @@ from ..audio.pcm import duration_ms, silence
 from ..config import Keepalive, Limits, Reconnect, Timeouts
 from ..errors import APIError, BadRequestError, CloseInfo, ConnectionFailed, DeadlineExceeded, RealtimeError
 from . import process as _process
-from .callbacks import Inbox, Item, Reader, Registry
+from .callbacks import Inbox, Reader, Registry
 from .calling import Calling, Toolbox
 from .opening import DIALLING, ENDED, OPEN, TOOK_LONG, Opening
+from .receiving import Receiving, Sink
 from .recovery import History, Lost, Reconnecting, Recovery, fatal
-from .sending import Sending
 from .sent import Sent
 from .state import Interrupted, Notice, Opened, Reopened, Retrying, SessionState
 from .stats import Counters, Stats
@@ -46,11 +45,9 @@ _T = TypeVar("_T")
 _numbers = itertools.count(1)
 _FATAL_GRACE = 5.0  # s that a service gets to close after it announced its end, when nobody reconnects
 _ROTATION_PATIENCE = 240.0  # s that a planned change of connection waits for a turn boundary
-_FOLLOWED = (ev.Error, ev.MalformedEvent, ev.InputAudioBufferCommitted, ev.InputAudioBufferCleared)
-Sink = Callable[["ev.ServerEvent | None", "tuple[Notice, ...]", float], None]  # None: time brought the notices
 
 
-class Connection(Sending):
+class Connection(Receiving):
     """Threads, state and queues of one opening; made by `RealtimeSession.connect`.
 
     Args:
@@ -98,8 +95,6 @@ class Connection(Sending):
         self.info: CloseInfo | None = None
         self._opening = Opening(configuration(), "", self.next_id)
         self._failure: RealtimeError | None = None
-        self._waiting = 0  # threads inside a wait; spares a notify per event when there are none
-        self._sinks: tuple[Sink, ...] = (self.calling.fold,)
         self._recovery = Recovery(reconnect) if reconnect is not None else None
         self._history = History(reconnect.history_chars if reconnect is not None else 0)
         self._lost: Lost | None = None  # the account of the gap that is open now
@@ -228,21 +223,6 @@ class Connection(Sending):
         with self.changed:
             return self._wait(lambda: self.info is not None, deadline)
 
-    def add_sink(self, sink: Sink) -> None:
-        """Have every later event folded into ``sink`` on the network thread, under `changed`: pure code only."""
-        with self.changed:
-            self._check_open()
-            self._sinks = (*self._sinks, sink)
-
-    def remove_sink(self, sink: Sink) -> None:
-        """Undo `add_sink`."""
-        with self.changed:
-            self.sinks_changed(without=sink)
-
-    def sinks_changed(self, *, without: Sink) -> None:
-        """Undo `add_sink` where `changed` is held already."""
-        self._sinks = tuple(other for other in self._sinks if other != without)
-
     def _resume_reading(self) -> None:
         self.network.wake()
 
@@ -257,51 +237,7 @@ class Connection(Sending):
         """Leave the socket alone while the callbacks are too far behind."""
         return not self.inbox.full
 
-    def received(self, messages: list[Message]) -> None:
-        """Decode, fold, hand over: all that one read gave, together."""
-        events: list[ev.ServerEvent] = []
-        broken: UnicodeDecodeError | None = None
-        sizes: list[int] = []
-        for opcode, payload in messages:
-            try:
-                event = codec.decode(payload) if opcode == TEXT else codec.decode_binary(payload)
-            except UnicodeDecodeError as error:  # what came before it is still good
-                broken = error
-                break
-            if isinstance(event, ev.MalformedEvent):
-                _log.warning("a message from the service could not be read: %s (%d bytes)", event.problem, len(payload))
-            events.append(event)
-            sizes.append(len(payload))
-        now = time.monotonic()
-        items: list[Item] = []
-        with self.changed:
-            for event, size in zip(events, sizes, strict=True):
-                items.append((event, self._fold(event, now), size, now))
-            if self._waiting:
-                self.changed.notify_all()
-        self.counters.received(events, sum(sizes))
-        if items:
-            self.inbox.put_all(items)
-            self.inbox.brake()
-        if broken is not None:
-            raise broken
-        if self._fatal is not None and self._recovery is not None:
-            raise self._fatal  # reconnect at once: the service would close within seconds
-
-    def _fold(self, event: ev.ServerEvent, now: float) -> tuple[Notice, ...]:
-        # Under `changed`.
-        notices: tuple[Notice, ...] = tuple(self.state.fold(event, now))
-        if self._opening.phase != OPEN:
-            notices += self._advance(event, now)
-        elif self._recovery is not None or type(event) in _FOLLOWED:
-            self._follow(event, notices)
-        for sink in self._sinks:
-            sink(event, notices, now)
-        if self.state.waiting or self.state.follow_ups_wanted or self.state.to_cancel:
-            self._release_creates(now)
-        return notices
-
-    def _follow(self, event: ev.ServerEvent, notices: tuple[Notice, ...]) -> None:
+    def _follow(self, event: ev.ServerEvent, notices: Sequence[Notice]) -> None:
         # Under `changed`, while the session is open: what a reconnect will need.
         error = self.state.last_error
         if event.type == ev.Error.type:
@@ -360,14 +296,14 @@ class Connection(Sending):
         if self._registry.has("on_sent"):
             for item in items:
                 notice = Sent(item.type, item.event_id, bytes(item.payload), now)
-                self.inbox.put(None, (notice,), len(item.payload), now)
+                self.inbox.put([notice], len(item.payload), now)
 
     def tick(self, now: float) -> float | None:
         """Do what time demands; returns when to look again."""
         if self._told:
             with self.changed:
                 told, self._told = tuple(self._told), []
-            self.inbox.put(None, told, 0, now)
+            self.inbox.put([*told], 0, now)
         dues = [self.state.next_due(), self.reader.watch(now), self._tick_silence(now), self._tick_rotation(now)]
         dues += [self.calling.watch(now)]
         if self._lost is not None and self._opening.phase != OPEN:
@@ -384,13 +320,12 @@ class Connection(Sending):
         if dues[0] is not None and now >= dues[0]:
             with self.changed:
                 notices = tuple(self.state.tick(now))
-                for sink in self._sinks:
-                    sink(None, notices, now)
+                self._tell_sinks(None, notices, now)
                 self._release_creates(now)
                 self.changed.notify_all()
                 dues[0] = self.state.next_due()
             if notices:
-                self.inbox.put(None, notices, 0, now)
+                self.inbox.put([*notices], 0, now)
         return min((due for due in dues if due is not None), default=None)
 
     def _tick_silence(self, now: float) -> float | None:
@@ -448,11 +383,10 @@ class Connection(Sending):
             self._fatal = None
             about = Reconnecting(attempt=max(1, recovery.attempt), delay=delay, planned=planned, info=info, error=error)
             notices += (Retrying(about),)
-            for sink in self._sinks:
-                sink(None, notices, now)
+            self._tell_sinks(None, notices, now)
             self.changed.notify_all()
         _log.info("the connection is replaced (%s); next try in %.2f s", info, delay)
-        self.inbox.put(None, notices, 0, now)
+        self.inbox.put([*notices], 0, now)
         return Redial(delay, self._dial)
 
     def _lose(self, info: CloseInfo, now: float, policy: Reconnect) -> list[Notice]:
@@ -485,15 +419,14 @@ class Connection(Sending):
                 self._failure = error if error is not None else closed_error(info)
             now, gone = time.monotonic(), closed_error(info)
             notices: tuple[Notice, ...] = (*self._told, *self.state.lose(gone, now)[2], Interrupted(gone))
-            for sink in self._sinks:
-                sink(None, notices, now)
+            self._tell_sinks(None, notices, now)
             self.info = info
             self._opening.phase = ENDED
             self.changed.notify_all()
         self.calling.end()
         self.counters.unsent(left)
         if was_open:
-            self.inbox.put(info, notices, 0, now)
+            self.inbox.put([*notices, info], 0, now)
         self.inbox.end()
         _log.debug("%s", info)
 

@@ -73,16 +73,17 @@ class Counters:
         self.reconnects = 0
         self._unaccepted = 0  # bytes of audio sent since a turn was last accepted
 
-    def received(self, events: list[ev.ServerEvent], size: int) -> None:
+    def received(self, count: int, size: int) -> None:
         """Count messages that came together, and their bytes."""
-        self.events_received += len(events)
+        self.events_received += count
         self.bytes_received += size
-        for event in events:
-            kind = type(event)
-            if kind is ev.MalformedEvent:
-                self.unreadable += 1
-            elif kind is ev.UnknownEvent:
-                self.unknown += 1
+
+    def not_understood(self, event: ev.UnknownEvent) -> None:
+        """Count one of them that says nothing to us."""
+        if isinstance(event, ev.MalformedEvent):
+            self.unreadable += 1
+        elif type(event) is ev.UnknownEvent:
+            self.unknown += 1
 
     def sent(self, items: Iterable[Outgoing]) -> int:
         """Count what left; returns the raw audio bytes among it."""

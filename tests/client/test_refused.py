@@ -25,7 +25,7 @@ from dashscope_rt import (
     ServiceBusyError,
     Timeouts,
 )
-from dashscope_rt._network import transport as _transport
+from dashscope_rt._network import upgrade
 from dashscope_rt._session import connection as _connection
 from tests.client.wire import FREE_TIER, MODEL, Event, Heard, client_for, created, error_event
 from tests.peer import SOON, Line, Peer, close_payload, server_frame
@@ -129,7 +129,7 @@ def test_a_refusal_is_the_class_that_says_why(status: int, code: str, kind: type
 
 
 def test_a_body_that_comes_in_pieces_is_read_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_transport, "_READ_SIZE", 7)
+    monkeypatch.setattr(upgrade, "_READ_SIZE", 7)
     error = refusal(401, json.dumps(FLAT).encode())
     assert isinstance(error, AuthenticationError)
     assert error.request_id == "req-1"
@@ -151,14 +151,14 @@ def raw_refusal(answer: bytes, **options: Any) -> Exception:
 
 
 def test_a_body_without_a_length_is_read_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_transport, "_READ_SIZE", 7)
+    monkeypatch.setattr(upgrade, "_READ_SIZE", 7)
     error = raw_refusal(b"HTTP/1.1 401 Unauthorized\r\nConnection: close\r\n\r\n" + json.dumps(FLAT).encode())
     assert isinstance(error, AuthenticationError)
     assert (error.code, error.request_id) == ("InvalidApiKey", "req-1")
 
 
 def test_a_chunked_body_is_put_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_transport, "_READ_SIZE", 7)
+    monkeypatch.setattr(upgrade, "_READ_SIZE", 7)
     body = json.dumps(FLAT).encode()
     chunked = b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in (body[:10], body[10:])) + b"0\r\n\r\n"
     error = raw_refusal(b"HTTP/1.1 401 Unauthorized\r\nTransfer-Encoding: chunked\r\n\r\n" + chunked)

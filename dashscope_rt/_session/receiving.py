@@ -1,0 +1,124 @@
+"""The receiving half of a connection, on the network thread: messages to events, to state, to the inbox."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+from .. import codec
+from .. import events as ev
+from .._network.frames import TEXT, Message
+from ..errors import APIError, ProtocolError
+from .callbacks import Heard, Inbox, as_heard
+from .calling import Calling
+from .opening import OPEN, Opening
+from .recovery import Recovery
+from .sending import Sending
+from .state import Notice
+from .stats import Counters
+
+_log = logging.getLogger("dashscope_rt")
+_FOLLOWED = frozenset((ev.Error, ev.MalformedEvent, ev.InputAudioBufferCommitted, ev.InputAudioBufferCleared))
+Sink = Callable[["ev.ServerEvent | None", "tuple[Notice, ...]", float], None]  # None: time brought the notices
+
+
+class Receiving(Sending):
+    """What `Connection` receives with; the attributes are set there.
+
+    Everything one read of the socket gives goes through together: one lock, one hand-over to the callbacks.
+    """
+
+    calling: Calling
+    counters: Counters
+    inbox: Inbox
+    _opening: Opening
+    _recovery: Recovery | None
+    _fatal: APIError | None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._waiting = 0  # threads inside a wait; spares a notify per read when there are none
+        self._sinks: tuple[Sink, ...] = ()
+
+    def _advance(self, event: ev.ServerEvent, now: float) -> tuple[Notice, ...]:
+        raise AssertionError  # the connection knows how it opens
+
+    def _follow(self, event: ev.ServerEvent, notices: Sequence[Notice]) -> None:
+        raise AssertionError  # the connection knows what a reconnect will need
+
+    def add_sink(self, sink: Sink) -> None:
+        """Have every later event folded into ``sink`` on the network thread, under `changed`: pure code only."""
+        with self.changed:
+            self._check_open()
+            self._sinks = (*self._sinks, sink)
+
+    def remove_sink(self, sink: Sink) -> None:
+        """Undo `add_sink`."""
+        with self.changed:
+            self.sinks_changed(without=sink)
+
+    def sinks_changed(self, *, without: Sink) -> None:
+        """Undo `add_sink` where `changed` is held already."""
+        self._sinks = tuple(other for other in self._sinks if other != without)
+
+    def received(self, messages: Iterator[Message]) -> None:
+        """Decode, fold, hand over: all that one read gave, together."""
+        events: list[ev.ServerEvent] = []
+        size = 0
+        broken: UnicodeDecodeError | ProtocolError | None = None
+        decode = codec.decode
+        try:
+            for opcode, payload in messages:
+                event = decode(payload) if opcode == TEXT else codec.decode_binary(payload)
+                if isinstance(event, ev.UnknownEvent):
+                    self._not_understood(event, len(payload))
+                events.append(event)
+                size += len(payload)
+        except (UnicodeDecodeError, ProtocolError) as error:  # what came before it is still good
+            broken = error
+        if events:
+            now = time.monotonic()
+            with self.changed:
+                heard = self._fold(events, now)
+                if self._waiting:
+                    self.changed.notify_all()
+            self.counters.received(len(events), size)
+            self.inbox.put(heard, size, now)
+            self.inbox.brake()
+        if broken is not None:
+            raise broken
+        if self._fatal is not None and self._recovery is not None:
+            raise self._fatal  # reconnect at once: the service would close within seconds
+
+    def _fold(self, events: list[ev.ServerEvent], now: float) -> list[Heard]:
+        # Under `changed`. Returns what the callbacks are told, in order.
+        heard: list[Heard] = []
+        state, fold = self.state, self.state.fold
+        for event in events:
+            notices = fold(event, now)
+            if self._opening.phase != OPEN:
+                notices += self._advance(event, now)
+            elif self._recovery is not None or type(event) in _FOLLOWED:
+                self._follow(event, notices)
+            if notices:
+                heard += as_heard(event, notices)
+            else:
+                heard.append(event)
+            if notices or self._sinks:
+                self._tell_sinks(event, notices, now)
+            if state.waiting or state.follow_ups_wanted or state.to_cancel:
+                self._release_creates(now)
+        return heard
+
+    def _not_understood(self, event: ev.UnknownEvent, size: int) -> None:
+        self.counters.not_understood(event)
+        if isinstance(event, ev.MalformedEvent):
+            _log.warning("a message from the service could not be read: %s (%d bytes)", event.problem, size)
+
+    def _tell_sinks(self, event: ev.ServerEvent | None, notices: Sequence[Notice], now: float) -> None:
+        # Under `changed`.
+        told = tuple(notices)
+        self.calling.fold(event, told, now)
+        for sink in self._sinks:
+            sink(event, told, now)
