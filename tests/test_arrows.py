@@ -58,6 +58,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "_recording", "_session", "_version", "codec", "errors", "events", "models", "responses", "session",
     },
     "testing": {"_recording", "models"},
+    "web": {"audio", "client", "errors", "events", "responses", "session", "tools"},
     "cli": {"audio", "recording", "testing"},  # besides the names of the package itself
     "__init__": {
         "_session",
@@ -83,7 +84,7 @@ ASK_FOR_TYPES_ONLY = {("_session", "session")}  # under TYPE_CHECKING
 THIRD_PARTY = {  # who may know which library
     "websocket": {"_network"},
     "cattrs": {"codec", "_tools"},
-    "websockets": {"testing", "_speed"},
+    "websockets": {"testing", "_speed", "web"},
     "pybase64": {"_speed"},
     "orjson": {"_speed"},
     "python_socks": {"_network"},
@@ -92,6 +93,11 @@ THIRD_PARTY = {  # who may know which library
     "rich": {"cli"},
     "yaml": {"cli"},
     "platformdirs": {"cli"},
+    "flask": {"web"},
+    "django": {"web"},
+    "channels": {"web"},
+    "asgiref": {"web"},
+    "asyncio": {"web"},  # where Django runs on an event loop; nothing of the SDK does
 }
 
 
