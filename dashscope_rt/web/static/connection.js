@@ -24,9 +24,40 @@ export const KIND_PICTURE = 2;
  * @property {(ready: any) => void} ready The server's session is open.
  * @property {(message: any) => void} message A JSON frame.
  * @property {(turn: number, frame: ArrayBuffer) => void} audio A binary frame, header included.
- * @property {(attempt: number, delayMs: number) => void} lost The connection is gone and will be tried again.
+ * @property {(attempt: number, delayMs: number, reason: string) => void} lost The connection is gone and will be tried again.
  * @property {(error: VoiceError | null) => void} over For good; null: politely.
  */
+
+/** @param {string} reason */
+function refused(reason) {
+  const sentence = "The server has ended the conversation";
+  return new VoiceError("refused", reason ? `${sentence}: ${reason}` : `${sentence}.`, { fatal: true });
+}
+
+function busy() {
+  const sentence = "Too many people are talking with the model right now. Try again in a moment.";
+  return new VoiceError("busy", sentence, { fatal: true });
+}
+
+/**
+ * Why was there no connection? A refused upgrade looks the same as no server at all, because browsers do not tell pages
+ * its HTTP status. The server answers a plain request for the same URL with the status that it has for the upgrade.
+ * @param {string} url ws:// or wss://
+ * @param {string} reason What the WebSocket said, if anything.
+ */
+async function whyNot(url, reason) {
+  const answer = await fetch(url.replace("ws", "http"), { cache: "no-store" }).catch(() => null);
+  if (answer?.status === 503) return busy();
+  if (answer && answer.status !== 426) {
+    const told = await answer.json().catch(() => ({}));
+    const sentence = `The server does not let this page in: ${told.error ?? `status ${answer.status}`}`;
+    return new VoiceError("refused", sentence, { fatal: true });
+  }
+  const sentence = answer
+    ? "The connection was cut before the conversation began. Try again."
+    : "The server does not answer. Is it running, and is this device online?";
+  return new VoiceError("unreachable", reason ? `${sentence} (${reason})` : sentence, { fatal: true });
+}
 
 export class Connection {
   /**
@@ -43,9 +74,12 @@ export class Connection {
     this.ended = false;
     this.attempt = 0;
     this.lostAt = 0;
+    /** @type {VoiceError | null} */
+    this.problem = null; // the server's fatal error, told before it hangs up
     /** @type {{code: number, reason: string} | null} */
     this.farewell = null; // the server's "closed" frame: not every server gets its close code through
-    this.taken = { at: 0, waiting: 0 };
+    this.takenAt = 0; // when the network last took something
+    this.waiting = 0; // bytes it had not taken, as last seen
     /** @type {ReturnType<typeof setTimeout> | undefined} */
     this.timer = undefined;
     this.onOnline = () => {
@@ -83,13 +117,14 @@ export class Connection {
     if (!this.isReady || !this.socket) return false;
     const waiting = this.socket.bufferedAmount;
     const now = performance.now();
-    if (waiting === 0 || waiting < this.taken.waiting) this.taken = { at: now, waiting };
-    this.taken.waiting = Math.max(this.taken.waiting, waiting);
+    if (waiting === 0 || waiting < this.waiting) this.takenAt = now;
+    this.waiting = waiting;
     if (waiting > mostWaiting) {
-      if (now - this.taken.at > STUCK_MS) this.hangUp();
+      if (now - this.takenAt > STUCK_MS) this.hangUp();
       return false;
     }
     this.socket.send(frame);
+    this.waiting = this.socket.bufferedAmount;
     return true;
   }
 
@@ -104,7 +139,7 @@ export class Connection {
 
   dial() {
     clearTimeout(this.timer);
-    this.farewell = null;
+    this.farewell = this.problem = null;
     const socket = new WebSocket(this.url);
     socket.binaryType = "arraybuffer";
     socket.onopen = () => socket.send(JSON.stringify({ type: "start", version: 1, ...this.handlers.hello() }));
@@ -128,44 +163,46 @@ export class Connection {
       clearTimeout(this.timer);
       this.isReady = this.wasReady = true;
       this.attempt = 0;
-      this.taken = { at: performance.now(), waiting: 0 };
+      this.takenAt = performance.now();
+      this.waiting = 0;
       this.handlers.ready(message);
     } else {
       if (message.type === "closed") this.farewell = message;
-      this.handlers.message(message);
+      if (message.type === "error" && message.fatal) this.problem = new VoiceError(message.code, message.message, { fatal: true });
+      else this.handlers.message(message);
     }
   }
 
   /** @param {number} closeCode @param {string} closeReason */
   gone(closeCode, closeReason) {
     clearTimeout(this.timer);
-    const { code, reason } = this.farewell ?? { code: closeCode, reason: closeReason };
+    // Some servers may send only codes from 4000 on, and add 3000 to the others.
+    const plain = closeCode >= 4000 ? closeCode - 3000 : closeCode;
+    const { code, reason } = this.farewell ?? { code: plain, reason: closeReason };
     if (this.isReady) this.lostAt = performance.now();
     this.isReady = false;
     this.socket = null;
     if (this.ended) return;
     if (code === 1000) return this.finish(null);
-    if (code === 1008 || code === 1009) {
-      return this.finish(new VoiceError("refused", reason || "The server has ended the conversation.", { fatal: true }));
-    }
+    if (code === 1008 || code === 1009) return this.finish(this.problem ?? refused(reason));
     if (!this.wasReady) {
-      const busy = code === 1013;
-      const sentence = busy
-        ? "Too many people are talking with the model right now. Try again in a moment."
-        : "The server does not answer. Is it running, and is this device online?";
-      return this.finish(new VoiceError(busy ? "busy" : "unreachable", reason ? `${sentence} (${reason})` : sentence, { fatal: true }));
+      const problem = this.problem ?? (code === 1013 ? busy() : null);
+      if (problem) this.finish(problem);
+      else void whyNot(this.url, reason).then((found) => this.finish(found));
+      return;
     }
     if (performance.now() - this.lostAt > GIVE_UP_MS) {
       return this.finish(new VoiceError("gave-up", "The server could not be reached again. Start anew.", { fatal: true }));
     }
     const backoff = Math.min(MOST_DELAY_MS, FIRST_DELAY_MS * 2 ** this.attempt++);
     const delay = Math.max(backoff, code === 1013 ? BUSY_DELAY_MS : 0) * (0.8 + 0.4 * Math.random());
-    this.handlers.lost(this.attempt, delay);
+    this.handlers.lost(this.attempt, delay, this.problem?.message ?? reason);
     this.timer = setTimeout(() => this.dial(), delay);
   }
 
   /** @param {VoiceError | null} error */
   finish(error) {
+    if (this.ended) return;
     this.ended = true;
     this.isReady = false;
     clearTimeout(this.timer);

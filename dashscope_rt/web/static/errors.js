@@ -4,6 +4,7 @@
  *
  *   insecure-origin      neither https nor localhost: browsers give no microphone there
  *   not-supported        the browser lacks AudioWorklet, WebSocket or getUserMedia
+ *   not-loaded           worklet.js does not come from where this file does
  *   microphone-denied    microphone-missing   microphone-busy   microphone-lost      (camera-… likewise)
  *   no-images            the model takes no pictures
  *   unreachable          the first connection failed; later losses are mended, see the state "reconnecting"
@@ -19,7 +20,7 @@ export class VoiceError extends Error {
   /**
    * @param {string} code
    * @param {string} message A sentence or two: what is wrong, what to do.
-   * @param {{fatal?: boolean, cause?: unknown}} [more] `fatal`: the conversation is over.
+   * @param {{fatal?: boolean, cause?: unknown}} more `fatal`: the conversation is over.
    */
   constructor(code, message, { fatal = false, cause } = {}) {
     super(message, { cause });
