@@ -14,11 +14,12 @@ import pytest
 from dashscope_rt.audio import FakeDevice, chunks, read_wav, silence
 from dashscope_rt.testing import Answer, Emulator, FunctionCall, Heard
 
+from .blocks import blocks_of
 from .peer import SOON
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"^```python\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+BLOCKS = [block.text for block in blocks_of(ROOT / "README.md") if block.language == "python"]
 RUN: set[str] = set()
 QUESTION = ROOT / "samples" / "data" / "question.wav"
 

@@ -68,19 +68,16 @@ class SessionConfig(Part):
         modalities: ``["text"]`` or ``["text", "audio"]`` (the service's default), in any order.
         model: Echo of the model; the query of the connection decides, a change needs a new connection.
         voice: Free text: the service's lists change and clones have ids of their own. Fixed once audio was
-            produced.
-            Defaults: Tina (3.5, 3.8, LiveTranslate), Cherry (qwen3), Chelsie (turbo).
+            produced. Defaults: Tina (3.5, 3.8, LiveTranslate), Cherry (qwen3), Chelsie (turbo).
         input_audio_format: `AudioFormat`, or ``"pcm"`` (default, 16,000 Hz mono s16le), ``"wav"``,
-        ``"pcm16"``,
-            ``"opus"``. Set it before the first audio.
+            ``"pcm16"``, ``"opus"``. Set it before the first audio.
         output_audio_format: The same for the answer; default ``"pcm"`` at 24,000 Hz.
         input_audio_transcription: `Transcription`, a model's name, or None (no transcription).
         instructions: The system message.
         smooth_output: True (default) speaks colloquially, False as written, None lets the model choose
             (qwen3 only).
         turn_detection: `ServerVad` (default), `SemanticVad`, `SmartTurn`, `SpeakerDetection`, the name of
-        one,
-            or None: manual mode.
+            one, or None: manual mode.
         enable_search: The model searches the web; default False. Not together with tools.
         search_options: ``{"enable_source": bool}``; needs ``enable_search``.
         tools: `FunctionTool`, `McpTool`, or mappings, nested or flat.

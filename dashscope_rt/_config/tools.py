@@ -68,8 +68,7 @@ class McpTool(Part):
     Attributes:
         server_label: 1 to 64 letters, digits, ``_`` or ``-``; unique in the session.
         server_url: Public HTTPS address on port 443, Streamable HTTP; at most 4096 characters, no user or
-        password,
-            no fragment.
+            password, no fragment.
         authorization: Sent to that server; at most 8192 printable ASCII characters.
         headers: At most 16, sent to that server; names of up to 128 characters, values of up to 8192.
         allowed_tools: Names of the tools to offer, up to 64 characters each; UNSET offers all, () none.

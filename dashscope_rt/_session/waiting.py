@@ -36,9 +36,9 @@ class Waiting(Held):
     def expect(self, event: str | type[ev.ServerEvent] | Callable[[ev.ServerEvent], object]) -> Expected:
         """Begin to listen now and wait later, so that no fast answer is missed.
 
-        with session.expect("input_audio_buffer.committed") as committed:
-            session.commit()
-            item_id = committed.wait().item_id
+            with session.expect("input_audio_buffer.committed") as committed:
+                session.commit()
+                item_id = committed.wait().item_id
         """
         return Expected(self._open_connection(), _matcher(event), _named(event), self.timeouts.turn)
 
