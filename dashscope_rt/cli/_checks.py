@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import http.client
 import os
 import platform
@@ -18,7 +19,7 @@ from email.utils import parsedate_to_datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import attrs
 
@@ -36,6 +37,8 @@ _LIBRARIES = (
 )  # fmt: skip
 _CLOCK_WARNS = 60.0  # s
 _SLOW_MS = 400.0
+_NETWORK = "look at this machine's network and its DNS server"
+_PROXY = "look at the proxy: --proxy, https_proxy and no_proxy say which one is used and for what"
 
 
 @attrs.frozen(kw_only=True)
@@ -82,7 +85,7 @@ def key(chosen: Settings) -> Check:
     """Whether there is an API key, and where it is from."""
     if not chosen.key:
         return Check(
-            name="key", state="failed", detail="there is no API key",
+            name="key", state="failed", detail=chosen.problem or "there is no API key",
             advice="dashscope-rt config add-context NAME, or set DASHSCOPE_API_KEY",
         )  # fmt: skip
     shown = f"{_contexts.mask(chosen.key)} from {chosen.sources.get('key', 'an option')}"
@@ -106,31 +109,60 @@ def endpoint(name: str, url: str, chosen: Settings, *, wanted: bool) -> Iterator
     host, secure = parts.hostname or "", parts.scheme == "wss"
     port = parts.port or (443 if secure else 80)
     proxy = _proxy(chosen, host, port, secure=secure)
+    near, door = host, port
     if proxy is not None:
-        shown = f"{proxy.scheme}://{proxy.hostname}:{proxy.port or 80}"
-        yield Check(name=f"{name} proxy", state="ok", detail=f"goes through {shown}; not looked behind")
-        host, port, secure = proxy.hostname or "", proxy.port or 80, False
+        near, door = proxy.hostname or "", proxy.port or 80
+        yield Check(name=f"{name} proxy", state="ok", detail=f"goes through {proxy.scheme}://{near}:{door}")
     try:
-        addresses = _patiently(lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+        addresses = _patiently(lambda: socket.getaddrinfo(near, door, type=socket.SOCK_STREAM))
     except OSError as error:
-        yield Check(name=f"{name} DNS", state=bad, detail=f"{host}: {error.strerror or error}",
-                    advice="look at this machine's network and its DNS server")  # fmt: skip
+        yield Check(name=f"{name} DNS", state=bad, detail=f"{near}: {error.strerror or error}",
+                    advice=_PROXY if proxy is not None else _NETWORK)  # fmt: skip
         return
-    yield Check(name=f"{name} DNS", state="ok", detail=f"{host} is {addresses[0][4][0]}")
+    yield Check(name=f"{name} DNS", state="ok", detail=f"{near} is {addresses[0][4][0]}")
     try:
         began = time.monotonic()
-        sock = socket.create_connection((host, port), timeout=_WAIT)
+        sock = socket.create_connection((near, door), timeout=_WAIT)
         took = (time.monotonic() - began) * 1000
     except OSError as error:
-        yield Check(name=f"{name} connection", state=bad, detail=f"{host}:{port}: {error.strerror or error}",
-                    advice="a firewall may be in the way, or a proxy is wanted: set https_proxy")  # fmt: skip
+        firewall = "a firewall may be in the way, or a proxy is wanted: set https_proxy"
+        yield Check(name=f"{name} connection", state=bad, detail=f"{near}:{door}: {error.strerror or error}",
+                    advice=_PROXY if proxy is not None else firewall)  # fmt: skip
         return
+    if proxy is not None:
+        sock.close()
+        if proxy.scheme != "http":
+            yield Check(name=f"{name} connection", state="ok", detail=f"the proxy is there ({took:.0f} ms)")
+            return
+        try:
+            began = time.monotonic()
+            sock = _tunnel(proxy, host, port)
+            took = (time.monotonic() - began) * 1000
+        except (OSError, http.client.HTTPException) as error:
+            yield Check(name=f"{name} connection", state=bad, detail=f"through the proxy: {error}", advice=_PROXY)
+            return
     with sock:
         far = took > _SLOW_MS
         yield Check(name=f"{name} connection", state="warning" if far else "ok", detail=f"round trip {took:.0f} ms",
                     advice="conversations will feel slow; is the other region nearer?" if far else "")  # fmt: skip
-        if proxy is None:
-            yield from _inside(name, host, sock, chosen, bad, secure=secure)
+        yield from _inside(name, host, sock, chosen, bad, secure=secure)
+
+
+def _tunnel(proxy: Any, host: str, port: int) -> socket.socket:
+    """A connection through an HTTP proxy.
+
+    Raises:
+        OSError: The proxy does not let it through, or is not there.
+    """
+    connection = http.client.HTTPConnection(proxy.hostname or "", proxy.port or 80, timeout=_WAIT)
+    headers = {}
+    if proxy.username:
+        credentials = f"{unquote(proxy.username)}:{unquote(proxy.password or '')}".encode()
+        headers["Proxy-Authorization"] = f"Basic {base64.b64encode(credentials).decode()}"
+    connection.set_tunnel(host, port, headers)
+    connection.connect()
+    sock: socket.socket = connection.sock
+    return sock
 
 
 def _inside(
@@ -208,11 +240,16 @@ def session(chosen: Settings, model: str) -> Check:
     """Open a session for a moment: the one check that needs everything to work."""
     name = "session"
     try:
-        client = chosen.client(connect=10.0)
+        session = chosen.client(connect=10.0).session(model)  # what it needs is loaded before the clock runs
         began = time.monotonic()
-        with client.session(model) as opened:
+        with session:
             took = (time.monotonic() - began) * 1000
-            return Check(name=name, state="ok", detail=f"session.created after {took:.0f} ms ({model}, {opened.id})")
+            detail = f"session.created after {took:.0f} ms ({model}, {session.id})"
+            if session.model.creates_responses:  # and it stays: some are let in and sent away
+                began = time.monotonic()
+                session.wait_ack(session.clear_audio(), _WAIT)
+                detail += f", an event is answered after {(time.monotonic() - began) * 1000:.0f} ms"
+            return Check(name=name, state="ok", detail=detail)
     except rt.AuthenticationError as error:
         return Check(name=name, state="failed", detail=str(error), refused_key=True,
                      advice="a key works in its own region only: try --region; or make a new key")  # fmt: skip
@@ -225,6 +262,8 @@ def _advice(error: Exception) -> str:
         return "try --model with one that dashscope-rt models lists; the newest want --workspace"
     if isinstance(error, rt.QuotaExceededError):
         return "see usage and billing in the console"
+    if isinstance(error, rt.PermissionDeniedError):
+        return "see in the console that the model and the workspace are open to this key"
     if isinstance(error, rt.APIError):
         return "see the text; support wants the request id"
     return "see the lines above; --debug shows every step"
@@ -255,4 +294,4 @@ def environment() -> Check:
 
 
 def _is_private(name: str) -> bool:
-    return "KEY" in name or name.lower() in ("http_proxy", "https_proxy", "all_proxy")
+    return any(word in name.upper() for word in ("KEY", "TOKEN", "SECRET", "PROXY"))

@@ -24,10 +24,6 @@ from typing import Any
 
 import attrs
 import click
-import platformdirs
-import yaml
-
-from ._output import warn
 
 PATH_VARIABLE = "DASHSCOPE_RT_CONFIG"
 _NAME = re.compile(r"\w[\w.-]{0,63}")
@@ -96,7 +92,11 @@ def mask(key: str) -> str:
 def default_path() -> Path:
     """Where the file is: ``DASHSCOPE_RT_CONFIG``, or the platform's folder for settings."""
     chosen = os.environ.get(PATH_VARIABLE)
-    return Path(chosen).expanduser() if chosen else platformdirs.user_config_path("dashscope_rt") / "config.yaml"
+    if chosen:
+        return Path(chosen).expanduser()
+    import platformdirs
+
+    return platformdirs.user_config_path("dashscope_rt") / "config.yaml"
 
 
 def check_name(name: str) -> str:
@@ -118,17 +118,21 @@ def load(path: Path) -> Contexts:
     """
     try:
         with path.open(encoding="utf-8") as file:
+            import yaml  # here, because most runs have no such file
+
             if os.name == "posix" and os.fstat(file.fileno()).st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+                from ._output import warn
+
                 warn(f"{path} can be read by others; do: chmod 600 {path}")
             data = yaml.safe_load(file)
     except FileNotFoundError:
         return Contexts()
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise click.UsageError(f"{path} cannot be read: {error.strerror}") from None
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
         where = getattr(error, "problem_mark", None)
         line = f", line {where.line + 1}" if where is not None else ""
         raise click.UsageError(f"{path}{line} is not YAML; repair it or take it away") from None
-    except OSError as error:
-        raise click.UsageError(f"{path} cannot be read: {error.strerror}") from None
     return _read(data, path)
 
 
@@ -169,6 +173,8 @@ def save(path: Path, contexts: Contexts) -> None:
             for name, context in sorted(contexts.by_name.items())
         },
     }
+    import yaml
+
     target = path.resolve()  # a link stays a link
     handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=".config-", suffix=".tmp")  # mode 0600
     try:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import itertools
 import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import click
 
@@ -34,6 +35,88 @@ def load_audio(path: Path, rate: int) -> bytes:
     if not pcm:
         raise ValueError(f"{path} holds no audio")
     return pcm
+
+
+class Sound:
+    """A sound file as it is sent: piece by piece, so that a long one does not fill the memory.
+
+    WAV, raw PCM and stdin are read as they are needed, and so is everything the extra ``audio`` reads.
+
+    Args:
+        path: A file; ``-`` is stdin.
+        rate: Hz of the PCM that comes out.
+
+    Attributes:
+        sent_ms: How much has come out so far.
+        total_ms: Length; None where only the end tells.
+
+    Raises:
+        ValueError: It is no audio, or has none in it.
+        OSError: It cannot be read.
+    """
+
+    def __init__(self, path: Path, rate: int) -> None:
+        self._path = path
+        self._rate = rate
+        self.sent_ms = 0.0
+        self.total_ms: float | None = None
+        if str(path) == "-":
+            self._source = pieces(sys.stdin.buffer, rate)
+        elif path.suffix.lower() in RAW:
+            if path.stat().st_size % 2:
+                raise ValueError(f"{path} has {path.stat().st_size} bytes, which are no whole number of 16-bit samples")
+            self.total_ms = rt.audio.duration_ms(path.stat().st_size, rate)
+            self._source = self._read(path)
+        else:
+            own, channels, self.total_ms, blocks = _blocks(path)
+            mono = (rt.audio.mono(block, channels) for block in blocks)
+            self._source = rt.audio.Resampler(own, rate).run(mono)
+        if self.total_ms == 0:
+            raise ValueError(f"{path} holds no audio")
+
+    def _read(self, path: Path) -> Iterator[bytes]:
+        with path.open("rb") as file:
+            yield from pieces(file, self._rate)
+
+    def chunks(self, ms: int) -> Iterator[bytes]:
+        """Mono PCM at the rate that was asked for, in pieces of ``ms``; the last may be shorter.
+
+        Raises:
+            ValueError: It is broken, or there was nothing in it after all.
+        """
+        for pcm in rt.audio.chunks(self._source, ms, self._rate):
+            self.sent_ms += rt.audio.duration_ms(len(pcm), self._rate)
+            yield pcm
+        if not self.sent_ms:
+            raise ValueError(f"{'stdin' if str(self._path) == '-' else self._path} holds no audio")
+
+
+def _blocks(path: Path) -> tuple[int, int, float | None, Iterator[bytes]]:
+    """Rate, channels, length in ms, and the samples as they are read."""
+    try:
+        with rt.audio.WavReader(path) as reader:
+            return reader.rate, reader.channels, reader.total_ms, _wav_blocks(path)
+    except ValueError:
+        pass  # another format, or a WAV that soundfile understands
+    try:
+        soundfile: Any = importlib.import_module("soundfile")  # of the extra; it has no types
+        with soundfile.SoundFile(path) as file:
+            rate, channels, frames = file.samplerate, file.channels, file.frames
+        return rate, channels, frames / rate * 1000, _other_blocks(soundfile, path, rate // 10)
+    except (ImportError, RuntimeError):
+        whole = rt.audio.read_audio(path)  # which says what is wrong, and what is wanted
+        return whole.rate, whole.channels, whole.duration_ms, iter([whole.pcm])
+
+
+def _wav_blocks(path: Path) -> Iterator[bytes]:
+    with rt.audio.WavReader(path) as reader:
+        yield from reader.blocks(100)
+
+
+def _other_blocks(soundfile: Any, path: Path, frames: int) -> Iterator[bytes]:
+    with soundfile.SoundFile(path) as file:
+        for block in file.blocks(frames, dtype="int16"):
+            yield block.tobytes()
 
 
 def to_rate(wav: rt.audio.Wav, rate: int) -> bytes:

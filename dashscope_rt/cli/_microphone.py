@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import queue
 import sys
 import threading
-from collections.abc import Iterator
+from collections import deque
 from typing import Any
 
 import click
@@ -18,8 +15,10 @@ from . import _files
 from ._commands import Commands, Left, path_of
 from ._display import Display
 from ._files import Answers
+from ._keyboard import Keyboard, no_echo
 from ._output import is_terminal
 from ._stream import Stream
+from ._tools import NO_RESULT
 
 
 def talk(
@@ -57,10 +56,14 @@ def talk(
             failures.append(error)
 
     thread = threading.Thread(target=listen, name="dashscope-rt-microphone", daemon=True)
-    display.line(f"{microphone.device.name}: just speak. Enter, then a command: /help, /exit. Ctrl-C leaves.", "dim")
-    with _no_echo():
+    display.line(
+        f"{session.model.name} hears {microphone.device.name}: just speak, or type."
+        " Enter mutes, /help lists the commands, Ctrl-C leaves.",
+        "dim",
+    )
+    with no_echo(sys.stdin, by_key=display.live):
         display.state("listening")
-        keyboard = _Keyboard()
+        keyboard = Keyboard(display.typed if display.live and is_terminal(sys.stdin) else None)
         try:
             with display:
                 thread.start()
@@ -89,9 +92,17 @@ class _ByEar:
         self._display = display
         self._microphone = microphone
         self._stream = stream
+        self._calls: deque[rt.FunctionCall] = deque()  # that wait for the person; filled on the reader thread
+        session.on_function_call(self._called)
+
+    def _called(self, call: rt.FunctionCall) -> None:  # reader thread
+        self._calls.append(call)
+        self._display.line(f"       /result TEXT is the answer to {call.name}", "magenta")
 
     def run(self, line: str) -> None:
         name, _, rest = line.partition(" ")
+        if line and self._display.live:  # elsewhere the terminal has shown it
+            self._display.line(f"› {line}", "bold")
         try:
             if not name:
                 self._microphone.muted = not self._microphone.muted
@@ -107,62 +118,20 @@ class _ByEar:
             elif name == "/save" and self._stream.last is not None:
                 self._commands.remember(self._stream.last.audio, self._stream.last.audio_rate)
                 self._commands.run(line)
+            elif name == "/result" and self._calls:
+                self._calls.popleft().respond(rest.strip() or NO_RESULT)
+                self._stream.asked()
             elif name == "/text" or not name.startswith("/"):
                 self._session.send_text(rest if name == "/text" else line)
                 self._session.create_response()
+                self._stream.asked()
+                self._display.state("thinking")
             else:
                 self._commands.run(line)
         except (rt.ConnectionClosed, Left):
             raise
         except (rt.RealtimeError, click.UsageError, ValueError, OSError) as error:
+            if isinstance(error, rt.APIError) or isinstance(error.__cause__, rt.APIError):
+                return  # the stream hears of it too, and says it
             text = error.format_message() if isinstance(error, click.ClickException) else str(error)
             self._display.line(f"error: {text}", "red")
-
-
-class _Keyboard:
-    """Lines that are typed, read past Python's own buffer, which a thread may not hold when the program ends."""
-
-    def __init__(self) -> None:
-        self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
-        threading.Thread(target=self._read, name="dashscope-rt-keyboard", daemon=True).start()
-
-    def _read(self) -> None:
-        rest = b""
-        with contextlib.suppress(OSError, ValueError):
-            while data := os.read(sys.stdin.fileno(), 4096):
-                *lines, rest = (rest + data).split(b"\n")
-                for line in lines:
-                    self._lines.put(line.decode("utf-8", "replace").strip())
-        self._lines.put(None)
-
-    def line(self, timeout: float) -> str | None:
-        """A line that was typed, None when there is none yet.
-
-        Raises:
-            EOFError: Nothing comes any more.
-        """
-        try:
-            line = self._lines.get(timeout=timeout)
-        except queue.Empty:
-            return None
-        if line is None:
-            raise EOFError
-        return line
-
-
-@contextlib.contextmanager
-def _no_echo() -> Iterator[None]:
-    """What is typed does not run into what is shown; the terminal is afterwards as it was."""
-    if sys.platform == "win32" or not is_terminal(sys.stdin):
-        yield
-        return
-    import termios
-
-    before = termios.tcgetattr(sys.stdin)
-    quiet = termios.tcgetattr(sys.stdin)
-    quiet[3] &= ~termios.ECHO
-    termios.tcsetattr(sys.stdin, termios.TCSADRAIN, quiet)
-    try:
-        yield
-    finally:
-        termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)

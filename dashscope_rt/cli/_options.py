@@ -37,6 +37,7 @@ class Settings:
 
     Attributes:
         sources: Where each value comes from, for `config view` and `doctor`.
+        problem: Why there is no key, when it was to come from somewhere.
     """
 
     key: str = attrs.field(default="", repr=lambda key: repr(_contexts.mask(key)))
@@ -48,6 +49,7 @@ class Settings:
     ca_file: Path | None = None
     proxy: str | None = attrs.field(default=None, repr=False)
     sources: dict[str, str] = attrs.field(factory=dict)
+    problem: str = ""
 
     def client(self, *, connect: float = 10.0, turn: float = 60.0) -> rt.RealtimeClient:
         """Make the client; it opens nothing.
@@ -82,9 +84,12 @@ def settings(
     url: str | None = None,
     ca_file: Path | None = None,
     proxy: str | None = None,
+    key_needed: bool = True,
     **_: Any,
 ) -> Settings:
     """Resolve what the options, the environment and the contexts say.
+
+    Without ``key_needed`` a variable for the key that is not set is a `Settings.problem` and no error.
 
     Raises:
         click.UsageError: A context that does not exist, a key that is nowhere, two values that exclude each other.
@@ -103,6 +108,7 @@ def settings(
             layers.append((f"context {contexts.current}", contexts.get(contexts.current, path)))
     values: dict[str, str] = {}
     sources: dict[str, str] = {}
+    problem = ""
     for source, layer in layers:
         for name in _contexts.FIELDS:
             # A region and a URL both say where to connect: the higher layer decides, whichever it gives.
@@ -110,12 +116,18 @@ def settings(
             if sources.get(other, source) != source:
                 continue
             value = getattr(layer, name)
-            if value and name not in values:
+            if not value or name in sources:
+                continue
+            sources[name] = source
+            try:
                 values[name] = read_key(value) if name == "key" else value
-                sources[name] = source
+            except click.UsageError as error:
+                if key_needed:
+                    raise
+                problem = error.message
     if flags.url and flags.region:
         raise click.UsageError("--url and --region both say where to connect; give one")
-    return Settings(**values, ca_file=ca_file, proxy=proxy, sources=sources)
+    return Settings(**values, ca_file=ca_file, proxy=proxy, sources=sources, problem=problem)
 
 
 def read_key(given: str) -> str:
@@ -210,9 +222,13 @@ session_options = _stacked(
         click.option("--vad", type=click.Choice(list(_VADS)), help="Who finds the turns: the service, or you (off)."),
         click.option("--allow-unsupported", is_flag=True, help="Send also what the model is known not to take."),
         click.option("--timeout", type=click.FloatRange(0.1), default=60.0, show_default=True, help="Seconds a turn."),
+        click.option("--tool", "programs", multiple=True, metavar="NAME=COMMAND",
+                     help="A program for a function of the request file: JSON arguments on stdin, result on stdout."),
+        click.option("--tools", "tool_files", multiple=True, type=_FILE,
+                     help="A Python file whose functions the model may call."),
         click.option("--record", type=_PATH, help="Record the session into this file."),
     ]
-)
+)  # fmt: skip
 
 
 def request_of(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,17 +10,24 @@ from typing import Any
 
 import attrs
 import click
-import yaml
 
 import dashscope_rt as rt
 
 from ._contexts import nearest
 
-_CONFIG = tuple(field.name for field in attrs.fields(rt.SessionConfig) if field.name not in ("spelling", "model"))
 _INPUTS = ("text", "audio_file", "image_file", "image_files")
 # The names that the tools of giztoy use for the transcription.
 _TRANSCRIPTION = ("enable_input_audio_transcription", "input_audio_transcription_model", "transcription")
-KEYS = ("model", *_INPUTS, *_TRANSCRIPTION, *_CONFIG)
+
+
+@functools.cache
+def _settings() -> tuple[str, ...]:
+    return tuple(field.name for field in attrs.fields(rt.SessionConfig) if field.name not in ("spelling", "model"))
+
+
+def keys() -> tuple[str, ...]:
+    """What a request file may hold."""
+    return ("model", *_INPUTS, *_TRANSCRIPTION, *_settings())
 
 
 @attrs.frozen(kw_only=True)
@@ -31,7 +39,7 @@ class Request:
     """
 
     model: str = ""
-    config: rt.SessionConfig = attrs.field(factory=rt.SessionConfig)
+    config: rt.SessionConfig = attrs.field(factory=lambda: rt.SessionConfig())  # noqa: PLW0108 — loaded at need
     text: str = ""
     audio: Path | None = None
     images: tuple[Path, ...] = ()
@@ -43,6 +51,8 @@ def load(path: Path) -> Request:
     Raises:
         click.UsageError: It cannot be read, or holds what it may not; the message says where and what.
     """
+    import yaml
+
     try:
         content = path.read_text(encoding="utf-8-sig")
         data = json.loads(content) if path.suffix.lower() == ".json" else yaml.safe_load(content)
@@ -72,9 +82,9 @@ def _plainly(error: Exception) -> str:
 
 def _read(data: Mapping[Any, Any], path: Path) -> Request:
     for key in data:
-        if key not in KEYS:
-            raise ValueError(f"there is no key {key!r}; {nearest(str(key), KEYS)}")
-    fields = {key: value for key, value in data.items() if key in _CONFIG}
+        if key not in keys():
+            raise ValueError(f"there is no key {key!r}; {nearest(str(key), keys())}")
+    fields = {key: value for key, value in data.items() if key in _settings()}
     fields.update(_transcription(data))
     if fields.get("turn_detection") in (False, "none", "off", "manual", "disabled"):
         fields["turn_detection"] = None

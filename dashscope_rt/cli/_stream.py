@@ -9,6 +9,7 @@ from typing import Any
 
 import dashscope_rt as rt
 
+from ._commands import explained
 from ._display import Display
 from ._files import Answers
 from ._output import seconds
@@ -37,7 +38,8 @@ class Stream:
         self._speaking = False
         self._spoke = False
         self._open_turns = 0  # turns of the user that have no answer yet
-        self._stopped_at = 0.0
+        self._asked_at: float | None = None  # when the question ended to which no answer has begun yet
+        self._asked: dict[str, float] = {}  # the same, of answers that have begun, by their id
         self._tokens = 0
         self.failure: rt.RealtimeError | None = None
         self.last: rt.Response | None = None
@@ -46,6 +48,7 @@ class Stream:
         session.on_speech_started(self._on_speech_started)
         session.on_speech_stopped(self._on_speech_stopped)
         session.on("input_audio_buffer.committed")(self._on_committed)
+        session.on("response.created")(self._on_created)
         session.on_input_transcript(lambda heard: display.heard(heard.text, final=heard.final))
         session.on_text_delta(lambda event: display.said(event.delta or ""))
         session.on_done(self._on_done)
@@ -63,8 +66,23 @@ class Stream:
         self._display.state("thinking")
         with self._changed:
             self._speaking = False
-            self._stopped_at = time.monotonic()
             self._changed.notify_all()
+        self.asked(late_ms=self._session.stats.callback_lag_ms)
+
+    def asked(self, *, late_ms: float = 0.0) -> None:
+        """A question has just ended; the wait for its answer is counted from here.
+
+        Args:
+            late_ms: How long ago that was.
+        """
+        with self._changed:
+            self._asked_at = time.monotonic() - late_ms / 1000
+
+    def _on_created(self, event: Any) -> None:
+        with self._changed:
+            if self._asked_at is not None and event.response is not None:
+                self._asked[event.response.id or ""] = self._asked_at
+                self._asked_at = None
 
     def _on_committed(self, _event: object) -> None:
         with self._changed:
@@ -77,14 +95,14 @@ class Stream:
         with self._changed:
             self._open_turns = max(0, self._open_turns - 1)
             self._tokens += (response.usage.total_tokens or 0) if response.usage is not None else 0
-            tokens, asked = self._tokens, self._stopped_at
+            tokens, asked = self._tokens, self._asked.pop(response.id or "", None)
             self.last = response
             self._changed.notify_all()
         first = min((at for at in (response.first_text_at, response.first_audio_at) if at is not None), default=None)
         facts = []
         if response.status != "completed":
             facts.append(response.status)
-        if first is not None and asked:
+        if first is not None and asked is not None:
             facts.append(f"answered after {seconds(max(0.0, first - asked) * 1000)}")
         if tokens:
             facts.append(f"{tokens} tokens so far")
@@ -100,7 +118,7 @@ class Stream:
         with self._changed:
             self.failure = error
             self._changed.notify_all()
-        self._display.line(f"error: {error}", "red")
+        self._display.line(f"error: {explained(error) or error}", "red")
 
     # ---- feeding ----------------------------------------------------------------------------------------------
 

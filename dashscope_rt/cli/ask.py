@@ -16,6 +16,7 @@ from ._display import Display, harmless
 from ._options import connection_options, request_of, session_options, settings
 from ._output import console, is_terminal, json_line, note, of_turn, people, summary
 from ._session import opened
+from ._tools import tools_of
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -50,6 +51,7 @@ def ask(
       dashscope-rt ask "What is the capital of France?"
       dashscope-rt ask --audio question.wav -o answer.wav --json | jq .text
       dashscope-rt ask --audio question.wav --image photo.jpg
+      dashscope-rt ask -f request.yaml --tool weather="python weather.py" "How warm is it?"
       arecord -d 5 -f S16_LE -r 16000 -t wav | dashscope-rt ask --audio -
     """
     if output == "-" and as_json:
@@ -71,17 +73,19 @@ def ask(
     timeout = options["timeout"]
     rate = _input_rate(request)
     question = _question(request, rate)
+    tools = tools_of(request.config, options["programs"], options["tool_files"])
     with opened(
-        chosen, request, timeout=timeout, allow_unsupported=options["allow_unsupported"], record=options["record"]
-    ) as session:
+        chosen, request, timeout=timeout, allow_unsupported=options["allow_unsupported"], record=options["record"],
+        tools=tools, say=None if quiet else lambda line: note(harmless(line)),
+    ) as session:  # fmt: skip
         turn = session.ask(**question, images=request.images, stream=True, timeout=timeout)
         _show(turn, to_stdout=not as_json and output != "-", quiet=quiet)
     _keep(turn, output, target, force=force)
     if as_json:
         json_line(of_turn(turn, model=request.model, session_id=session.id, audio_file=str(target) if target else None))
-    elif not quiet:
-        for call in turn.function_calls:
-            note(f"the model calls {call.name}({harmless(call.arguments_json)})")
+    unanswered = sorted({call.name for call in turn.function_calls if not call.answered})
+    if unanswered and not quiet:
+        note(f"nobody answers {', '.join(unanswered)}; --tool NAME=COMMAND or --tools FILE.py would")
     if not quiet and (facts := summary(turn)):
         note(facts)
 

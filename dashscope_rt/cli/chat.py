@@ -20,8 +20,10 @@ from ._display import Display
 from ._files import Answers
 from ._options import connection_options, request_of, session_options, settings
 from ._output import console, error_line, is_terminal, note, people
+from ._prompt import Prompt
 from ._session import opened
 from ._stream import Stream
+from ._tools import Desk, tools_of
 
 
 @click.command()
@@ -29,9 +31,9 @@ from ._stream import Stream
               help="Begin with this question; - is stdin.")  # fmt: skip
 @click.option("-i", "--image", "images", type=click.Path(exists=True, dir_okay=False, path_type=Path), multiple=True,
               help="A JPEG to go with the first question.")  # fmt: skip
-@click.option("-o", "--output", help="Keep every answer: a folder, or a WAV file that is numbered on.")
+@click.option("-o", "--output", metavar="PATH", help="Keep every answer: a folder, or a WAV file that is numbered on.")
 @click.option("--json", "as_json", is_flag=True, help="One event per line on stdout; all else on stderr.")
-@click.option("--text", "prompt", is_flag=True, help="The prompt, even where there is a microphone.")
+@click.option("--text", "prompt", is_flag=True, help="Type, even where there is a microphone.")
 @click.option("--microphone", help="Part of the microphone's name, or its number.")
 @click.option("--speaker", help="Part of the loudspeaker's name, or its number.")
 @click.option("--echo", type=click.Choice(["mute", "duck", "headset"]), default="mute", show_default=True,
@@ -53,50 +55,68 @@ def chat(
 
     \b
     Commands: /audio FILE  /image FILE  /text …  /voice NAME  /instructions …
-              /cancel  /clear  /tools  /save FILE  /help  /exit
+              /cancel  /clear  /tools  /result TEXT  /save FILE  /help  /exit
     Ctrl-C stops the answer, and at the prompt the program.
+    Functions that the model may call are declared in the request file, under tools; --tool names
+    a program for one, --tools a Python file, and at the prompt you are asked for the result.
     \b
     Examples:
       dashscope-rt chat
       dashscope-rt chat -f request.yaml -o answers/
       arecord -f S16_LE -r 16000 -t raw | dashscope-rt chat --json
-      printf '%s\\n' "Hello!" "/voice Ethan" "And now?" | dashscope-rt chat
+      printf '%s\\n' "/voice Ethan" "Hello!" "And now?" | dashscope-rt chat
+      dashscope-rt chat -f request.yaml --tool weather="python weather.py"
     """
     chosen = settings(**options)
     sound = audio is not None and str(audio) == "-"
     audio = None if sound else audio
     if not sound and audio is None and not prompt and not is_terminal(sys.stdin):
         sound = _files.looks_like_audio(_files.peek(sys.stdin.buffer))
-    devices = None
-    if is_terminal(sys.stdin) and not prompt and audio is None:
-        devices = _devices(microphone, speaker, required=bool(microphone or speaker))
+    ear = mouth = None
+    if is_terminal(sys.stdin) and audio is None:
+        ear, mouth = _devices(microphone, speaker, prompt=prompt)
+    by_ear = ear is not None
     with contextlib.ExitStack() as stack:
-        for device in devices or ():
-            stack.callback(device.close)
-        defaults = rt.SessionConfig() if sound or devices else rt.SessionConfig(turn_detection=None)
+        for device in (ear, mouth):
+            if device is not None:
+                stack.callback(device.close)
+        defaults = rt.SessionConfig() if sound or by_ear else rt.SessionConfig(turn_detection=None)
         request = request_of(chosen, defaults=defaults, **options)
+        hands_free = (sound or by_ear) and request.config.turn_detection is not None
+        desk = None if hands_free or sound else Desk()
+        tools = tools_of(request.config, options["programs"], options["tool_files"], desk)
         display = Display(people() if as_json else console())
         answers = Answers(output)
         watch = _Watch(display)
-        session = stack.enter_context(
-            opened(
-                chosen,
-                request,
-                timeout=options["timeout"],
-                allow_unsupported=options["allow_unsupported"],
-                record=options["record"],
-                json_events=as_json,
-                reconnect=True,
-                **watch.callbacks(),
+        with display:
+            display.state("connecting")
+            session = stack.enter_context(
+                opened(
+                    chosen,
+                    request,
+                    timeout=options["timeout"],
+                    allow_unsupported=options["allow_unsupported"],
+                    record=options["record"],
+                    json_events=as_json,
+                    reconnect=True,
+                    tools=tools,
+                    by_hand=desk.names if desk is not None else (),
+                    say=lambda line: display.line(f"       {line}", "magenta"),
+                    **watch.callbacks(),
+                )
             )
-        )
+            display.state("")
         stack.enter_context(watch.running())
-        commands = Commands(session, display, answers, request, options["timeout"], images=images)
-        if devices is not None and session.uses_vad:
+        lines = Prompt(to_stderr=as_json)
+        commands = Commands(
+            session, display, answers, request, options["timeout"], images=images, prompt=lines,
+            desk=desk if tools else None, speaker=None if hands_free else mouth,
+        )  # fmt: skip
+        if by_ear and hands_free:
             from ._microphone import talk
 
-            return talk(session, display, answers, devices, echo=echo, commands=commands)
-        if sound and session.uses_vad:
+            return talk(session, display, answers, (ear, mouth), echo=echo, commands=commands)
+        if sound and hands_free:
             return _piped(session, display, answers, options["timeout"])
         if sound:
             pcm = b"".join(_files.pieces(sys.stdin.buffer, session.input_rate))
@@ -104,7 +124,7 @@ def chat(
                 raise click.UsageError("no audio came on stdin")
             commands.ask(audio=pcm)
             return 0
-        return _typed(commands, display, audio or request.audio, request, as_json=as_json)
+        return _typed(commands, display, audio or request.audio, request, lines)
 
 
 def _piped(session: rt.RealtimeSession, display: Display, answers: Answers, timeout: float) -> int:
@@ -119,44 +139,58 @@ def _piped(session: rt.RealtimeSession, display: Display, answers: Answers, time
     return 0
 
 
-def _devices(microphone: str | None, speaker: str | None, *, required: bool) -> tuple[Any, Any] | None:
-    """An open microphone and speaker; None, with a word about why, when there are none."""
+def _devices(microphone: str | None, speaker: str | None, *, prompt: bool) -> tuple[Any, Any]:
+    """An open microphone and speaker; None, with a word about why, for what is not there and was not asked for.
+
+    Where somebody types, a speaker that was not asked for stays silent, unless a microphone was looked for in vain.
+
+    Raises:
+        click.UsageError: What was asked for by name is not there.
+    """
     from dashscope_rt.audio import Microphone, Speaker
 
-    ear = Microphone(_device(microphone))
-    mouth = Speaker(_device(speaker))
+    if prompt and microphone is not None:
+        raise click.UsageError("--text is without a microphone; leave one of --text and --microphone out")
+    ear = None if prompt else _open(Microphone(_device(microphone)), "microphone", required=microphone is not None)
+    if prompt and speaker is None:
+        return None, None
     try:
-        ear.open()
-        try:
-            mouth.open()
-        except BaseException:
+        mouth = _open(Speaker(_device(speaker)), "loudspeaker", required=speaker is not None, quiet=ear is None)
+    except BaseException:
+        if ear is not None:
             ear.close()
-            raise
+        raise
+    if ear is not None and mouth is None:
+        ear.close()
+        ear = None
+    return ear, mouth
+
+
+def _open(device: Any, what: str, *, required: bool, quiet: bool = False) -> Any:
+    try:
+        return device.open()
     except (ImportError, LookupError, OSError) as error:
         if required:
             raise click.UsageError(str(error)) from None
-        note(f"no microphone: {error}")
+        if not quiet:
+            note(f"no {what}: {error}")
         return None
-    return ear, mouth
 
 
 def _device(name: str | None) -> str | int | None:
     return int(name) if name is not None and name.isdigit() else name
 
 
-def _typed(
-    commands: Commands, display: Display, audio: Path | None, request: _request.Request, *, as_json: bool
-) -> int:
+def _typed(commands: Commands, display: Display, audio: Path | None, request: _request.Request, prompt: Prompt) -> int:
     """Questions and commands, line by line; returns the exit code."""
-    interactive = is_terminal(sys.stdin)
     if audio is not None or request.text:
         commands.ask(audio=_files.load_audio(audio, commands.rate) if audio is not None else None,
                      text=request.text or None)  # fmt: skip
-        if not interactive:
+        if not prompt.interactive:
             return 0
-    if interactive:
+    if prompt.interactive:
         display.line(f"{request.model}: type a question, /help for commands, Ctrl-D to leave.", "dim")
-    for line in _lines(to_stderr=as_json):
+    for line in prompt.lines():
         try:
             commands.run(line)
         except Left:
@@ -164,39 +198,13 @@ def _typed(
         except rt.ConnectionClosed:
             raise
         except (rt.RealtimeError, click.UsageError, ValueError, OSError) as error:
-            if not interactive:
+            if not prompt.interactive:
                 raise
             error_line(error.format_message() if isinstance(error, click.ClickException) else str(error))
         except KeyboardInterrupt:
-            if not interactive or not commands.interrupted():
+            if not prompt.interactive or not commands.interrupted():
                 raise
     return 0
-
-
-def _lines(*, to_stderr: bool) -> Iterator[str]:
-    """Lines from stdin, at a prompt where a person types them."""
-    if not is_terminal(sys.stdin):
-        for raw in sys.stdin.buffer:
-            yield raw.decode("utf-8", "replace").strip()
-        return
-    with contextlib.suppress(ImportError):
-        import readline
-
-        readline.set_history_length(500)  # importing it is what makes input() an editor
-    while True:
-        try:
-            if to_stderr or not is_terminal(sys.stdout):
-                sys.stderr.write("› ")
-                sys.stderr.flush()
-                line = sys.stdin.readline()
-                if not line:
-                    raise EOFError
-            else:
-                line = input("› ")
-        except EOFError:
-            click.echo(err=to_stderr)
-            return
-        yield line.strip()
 
 
 class _Watch:

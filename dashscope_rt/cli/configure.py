@@ -53,7 +53,14 @@ def _path(config_path: Path | None) -> Path:
 def add_context(
     name: str, key: str | None, region: str | None, use: bool, force: bool, config_path: Path | None, **fields: str
 ) -> None:
-    """Add a context. The key comes from a prompt that shows nothing, from stdin, or stays in a variable."""
+    """Add a context. The key comes from a prompt that shows nothing, from stdin, or stays in a variable.
+
+    \b
+    Examples:
+      dashscope-rt config add-context work --region cn-beijing
+      dashscope-rt config add-context intl --region ap-southeast-1 --key env:INTL_KEY
+      pass show dashscope | dashscope-rt config add-context work --key - --use
+    """
     path = _path(config_path)
     check_name(name)
     if not force and name in load(path).by_name:
@@ -155,9 +162,9 @@ def delete_context(name: str, config_path: Path | None) -> None:
 @debug_option
 def view(context: str | None, as_json: bool, config_path: Path | None) -> None:
     """Show what a command would use now, and where each value comes from; the key is masked."""
-    chosen = settings(config_path=config_path, context=context)
+    chosen = settings(config_path=config_path, context=context, key_needed=False)
     values = {name: getattr(chosen, name) for name in _contexts.FIELDS}
-    values["key"] = mask(chosen.key)
+    values["key"] = mask(chosen.key) or chosen.problem
     rows = {name: (value, chosen.sources.get(name, "")) for name, value in values.items()}
     if not values["region"] and not values["url"]:
         rows["region"] = ("cn-beijing", "default")
@@ -175,7 +182,13 @@ def view(context: str | None, as_json: bool, config_path: Path | None) -> None:
 @config_option
 @debug_option
 def import_giztoy(file: Path | None, force: bool, config_path: Path | None) -> None:
-    """Take over the contexts of the giztoy tools, Go or Rust; default: ~/.giztoy/dashscope/config.yaml."""
+    """Take over the contexts of the giztoy tools, Go or Rust; default: ~/.giztoy/dashscope/config.yaml.
+
+    \b
+    Examples:
+      dashscope-rt config import-giztoy
+      dashscope-rt config import-giztoy old/config.yaml --force
+    """
     source = file or Path.home() / ".giztoy" / "dashscope" / "config.yaml"
     try:
         documents = list(yaml.safe_load_all(source.read_text(encoding="utf-8")))

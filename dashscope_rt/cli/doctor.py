@@ -6,10 +6,12 @@ import io
 import json
 import logging
 import re
+import urllib.request
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import attrs
 import click
@@ -23,6 +25,7 @@ from ._checks import Check
 from ._options import DEFAULT_MODEL, Settings, connection_options, settings
 from ._output import console, is_terminal, json_line, note
 
+_PUBLIC = (".aliyuncs.com", "localhost", "127.0.0.1", "::1")
 _COLOURS = {"ok": "green", "warning": "yellow", "failed": "bold red"}
 
 
@@ -30,7 +33,7 @@ _COLOURS = {"ok": "green", "warning": "yellow", "failed": "bold red"}
 @click.option("-m", "--model", help=f"Open a session with this model; default {DEFAULT_MODEL}.")
 @click.option("--json", "as_json", is_flag=True, help="One object per line.")
 @click.option("--report", type=click.Path(dir_okay=False, path_type=Path),
-              help="Write a ZIP to attach to an issue; it holds no key and no address of yours.")  # fmt: skip
+              help="Write a ZIP to attach to an issue: no key, no workspace, no host of your own.")  # fmt: skip
 @connection_options
 def doctor(model: str | None, as_json: bool, report: Path | None, **options: Any) -> int:
     """Check key, DNS, proxy, TLS, clock, round trip, a session, audio devices, versions.
@@ -41,10 +44,11 @@ def doctor(model: str | None, as_json: bool, report: Path | None, **options: Any
     Examples:
       dashscope-rt doctor
       dashscope-rt doctor --report report.zip
+      dashscope-rt doctor --url ws://127.0.0.1:8765        an emulator, or a proxy of your own
     """
     if report is not None and report.exists():
         raise click.UsageError(f"{report} is there already; give another name")
-    chosen = settings(**options)
+    chosen = settings(**options, key_needed=False)
     path = options["config_path"] or _contexts.default_path()
     log = io.StringIO()
     handler = logging.StreamHandler(log)
@@ -119,7 +123,7 @@ def _write(report: Path, checks: list[Check], log: str, chosen: Settings) -> Non
 
 
 def _clean(text: str, chosen: Settings) -> str:
-    """Without the key, the workspace, the user's name in paths, and whatever else looks like a secret."""
+    """Without key, workspace, private hosts, the user's name in paths, and whatever else looks like a secret."""
     for secret, instead in (
         (chosen.key, "[key]"),
         (_contexts.mask(chosen.key), "[key]"),
@@ -128,5 +132,14 @@ def _clean(text: str, chosen: Settings) -> str:
     ):
         if len(secret) > 1:
             text = text.replace(secret, instead)
+    for host in _private_hosts(chosen):
+        text = text.replace(host, "[host]")
     text = re.sub(r"\bsk-[A-Za-z0-9_-]{6,}", "[key]", text)
     return re.sub(r"\b(?:sess|session)_[A-Za-z0-9_-]+", "[session]", text)
+
+
+def _private_hosts(chosen: Settings) -> list[str]:
+    """Hosts of the user's own: of another endpoint, and of proxies."""
+    urls = [chosen.url, chosen.proxy or "", *urllib.request.getproxies().values()]
+    hosts = {urlsplit(url if "//" in url else f"//{url}").hostname or "" for url in urls}
+    return sorted(host for host in hosts if host and not host.endswith(_PUBLIC))

@@ -9,19 +9,19 @@ import contextlib
 import importlib
 import logging
 import os
+import signal
 import sys
+import threading
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import click
 
 import dashscope_rt as rt
 
-from ._output import error_line, is_terminal
-
 NAME = "dashscope-rt"
 _COMPLETION = "_DASHSCOPE_RT_COMPLETE"  # click's name for it
-OK, FAILED, USAGE, AUTHENTICATION, INTERRUPTED = 0, 1, 2, 3, 130
+OK, FAILED, USAGE, AUTHENTICATION, INTERRUPTED, TERMINATED = 0, 1, 2, 3, 130, 143
 
 # Loaded when they are run: --help and completion stay quick.
 _COMMANDS = {
@@ -39,23 +39,6 @@ _COMMANDS = {
     "completion": ("completion", "Completion for your shell."),
     "version": ("tables", "The version."),
 }
-
-_HINTS: tuple[tuple[type[BaseException], str], ...] = (
-    (
-        rt.AuthenticationError,
-        "dashscope-rt config add-context NAME, or set DASHSCOPE_API_KEY; a key works in its own --region only",
-    ),
-    (rt.PermissionDeniedError, "see in the console that the model and the workspace are open to this key"),
-    (rt.ModelNotFoundError, "dashscope-rt models lists the models; the newest want --workspace"),
-    (rt.QuotaExceededError, "see usage and billing in the Model Studio console"),
-    (rt.RateLimitError, "wait a little and try again"),
-    (rt.ServiceBusyError, "try again"),
-    (rt.BadRequestError, "see with --debug what was sent"),
-    (rt.UnsupportedByModel, "dashscope-rt models shows what each can do; --allow-unsupported sends it anyway"),
-    (rt.ConnectionFailed, "dashscope-rt doctor finds out what is wrong"),
-    (rt.DeadlineExceeded, "give it more time with --timeout, or look with dashscope-rt doctor"),
-    (rt.ConnectionClosed, "try again; dashscope-rt doctor finds out what is wrong"),
-)
 
 
 class _Lazy(click.Group):
@@ -133,14 +116,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # no text ends the program
     try:
         try:
-            code = _run(list(arguments))
+            with _terminated_in_order():
+                code = _run(list(arguments))
             sys.stdout.flush()
         except BaseException as error:
             if debug and not isinstance(error, (click.exceptions.Exit, SystemExit)):
                 traceback.print_exc()
             raise
     except KeyboardInterrupt:
-        if is_terminal(sys.stderr):
+        if sys.stderr is not None and sys.stderr.isatty():
             click.echo(err=True)  # the shell's prompt begins a line of its own
         return INTERRUPTED
     except BrokenPipeError:
@@ -151,6 +135,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:  # noqa: BLE001 — the last place that can say it in one line
         return _explain(error)
     return code
+
+
+@contextlib.contextmanager
+def _terminated_in_order() -> Iterator[None]:
+    """Let SIGTERM end the program as Ctrl-C does: sessions are closed, and the terminal is as it was before."""
+
+    def end(*_: object) -> None:
+        raise SystemExit(TERMINATED)
+
+    mine = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    if mine:
+        signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        if mine:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _run(arguments: list[str]) -> int:
@@ -176,8 +177,29 @@ def _wants_debug(arguments: Sequence[str]) -> bool:
     return "--debug" in before
 
 
+def _hints() -> tuple[tuple[type[BaseException], str], ...]:
+    return (
+        (
+            rt.AuthenticationError,
+            "dashscope-rt config add-context NAME, or set DASHSCOPE_API_KEY; a key works in its own --region only",
+        ),
+        (rt.PermissionDeniedError, "see in the console that the model and the workspace are open to this key"),
+        (rt.ModelNotFoundError, "dashscope-rt models lists the models; the newest want --workspace"),
+        (rt.QuotaExceededError, "see usage and billing in the Model Studio console"),
+        (rt.RateLimitError, "wait a little and try again"),
+        (rt.ServiceBusyError, "try again"),
+        (rt.BadRequestError, "see with --debug what was sent"),
+        (rt.UnsupportedByModel, "dashscope-rt models shows what each can do; --allow-unsupported sends it anyway"),
+        (rt.ConnectionFailed, "dashscope-rt doctor finds out what is wrong"),
+        (rt.DeadlineExceeded, "give it more time with --timeout, or look with dashscope-rt doctor"),
+        (rt.ConnectionClosed, "try again; dashscope-rt doctor finds out what is wrong"),
+    )
+
+
 def _explain(error: Exception) -> int:
     """Write the error's line and its hint; returns the exit code."""
+    from ._output import error_line  # here, and so on: --help and completion need none of it
+
     if isinstance(error, click.UsageError):
         command = error.ctx.command_path if error.ctx is not None else "dashscope-rt"
         error_line(error.format_message(), f"{command} --help")
@@ -185,7 +207,7 @@ def _explain(error: Exception) -> int:
     if isinstance(error, click.ClickException):
         error_line(error.format_message())
         return error.exit_code
-    hint = next((hint for kind, hint in _HINTS if isinstance(error, kind)), "")
+    hint = next((hint for kind, hint in _hints() if isinstance(error, kind)), "")
     if isinstance(error, rt.RealtimeError):
         error_line(str(error), hint)
         if isinstance(error, rt.AuthenticationError):

@@ -87,6 +87,7 @@ def replay(file: Path, speed: float, as_json: bool, play: bool, serve: bool, por
         else:
             with display:
                 player.run(speed)
+                display.over()  # of an answer without an end: the recording was cut off there
     except BaseException:
         player.stop()
         raise

@@ -13,13 +13,15 @@ from typing import Any
 
 import attrs
 import click
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 import dashscope_rt as rt
 
 from . import _files
+from ._display import harmless
 from ._options import Settings, connection_options, settings
-from ._output import error_line, is_terminal, note, people
+from ._output import error_line, is_terminal, note, people, warn
 from ._subtitles import Segment, formatted, in_order
 
 _MODEL = "qwen3-asr-flash-realtime"
@@ -30,7 +32,7 @@ _VAD_MS = 800
 
 
 @click.command()
-@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE...")
 @click.option("--format", "kind", type=click.Choice(list(_SUFFIX)), default="text", show_default=True)
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="A file, or a folder for several.")
 @click.option("--force", is_flag=True, help="Write over files that are there.")
@@ -52,11 +54,14 @@ def transcribe(
 ) -> int:
     """Write down what was said. A file that fails does not stop the others; the exit code is then 1.
 
+    FILE - is stdin: a WAV file, or raw PCM (16-bit, 16 kHz, mono).
+
     \b
     Examples:
       dashscope-rt transcribe talk.wav
       dashscope-rt transcribe talk.wav --format srt -o talk.srt
       dashscope-rt transcribe *.wav --format vtt -o subtitles/
+      ffmpeg -i film.mp4 -f wav - | dashscope-rt transcribe - --format srt -o film.srt
     """
     if len(files) > 1 and output is None and kind in ("srt", "vtt"):
         raise click.UsageError(f"several files as {kind.upper()} need a folder: -o DIR")
@@ -64,6 +69,8 @@ def transcribe(
     written = [target for target in targets if target is not None]
     if len(set(written)) < len(written):
         raise click.UsageError("two of the files would be written to the same place; give them other names")
+    if sum(str(file) == "-" for file in files) > 1:
+        raise click.UsageError("stdin can be read once: give - once")
     chosen = settings(**options)
     job = _Job(chosen, **{name: options[name] for name in ("model", "language", "speed", "timeout")})
     failed: list[Exception] = []
@@ -93,7 +100,8 @@ def _target(file: Path, kind: str, output: Path | None, *, several: bool, force:
     if output is None:
         return None
     folder = several or output.is_dir()
-    target = output / (file.stem + _SUFFIX[kind]) if folder else output
+    stem = "stdin" if str(file) == "-" else file.stem
+    target = output / (stem + _SUFFIX[kind]) if folder else output
     if folder:
         output.mkdir(parents=True, exist_ok=True)
     if target.exists() and not force:
@@ -160,7 +168,7 @@ def _progress() -> Progress:
 
 
 def _meter(progress: Progress, file: Path) -> Callable[[float], None]:
-    task: TaskID = progress.add_task(file.name, total=1.0)
+    task: TaskID = progress.add_task(escape(harmless(file.name)), total=1.0)
     return lambda share: progress.update(task, completed=share)
 
 
@@ -200,20 +208,22 @@ class _Job:
             ValueError, OSError: The file cannot be read.
         """
         info = rt.lookup(self._model)
-        pcm = _files.load_audio(file, info.default_input_rate)
+        sound = _files.Sound(file, info.default_input_rate)
         session = self._client.session(self._model, self._config(info))
         listener = _Listener(session)
         with self._lock:
             self._sessions.add(session)
         try:
             with session:
-                self._feed(session, pcm, meter)
+                self._feed(session, sound, meter)
                 listener.wait(self._timeout, self._stopped)
         finally:
             with self._lock:
                 self._sessions.discard(session)
-        seconds = len(pcm) / 2 / info.default_input_rate
-        return _Transcript(segments=in_order(listener.segments(), round(seconds * 1000)), seconds=seconds)
+        if sound.total_ms is not None and sound.sent_ms < sound.total_ms - 2 * _PIECE_MS:
+            warn(f"{file} is cut off: {sound.sent_ms / 1000:.1f} s of {sound.total_ms / 1000:.1f} s are there")
+        segments = in_order(listener.segments(), round(sound.sent_ms))
+        return _Transcript(segments=segments, seconds=sound.sent_ms / 1000)
 
     def _config(self, info: rt.ModelInfo) -> rt.SessionConfig:
         fields: dict[str, Any] = {}
@@ -228,18 +238,18 @@ class _Job:
             fields["input_audio_transcription"] = transcription
         return rt.SessionConfig(**fields)
 
-    def _feed(self, session: rt.RealtimeSession, pcm: bytes, meter: Callable[[float], None]) -> None:
+    def _feed(self, session: rt.RealtimeSession, sound: _files.Sound, meter: Callable[[float], None]) -> None:
         rate = session.input_rate
-        began, sent = time.monotonic(), 0
-        for piece in rt.audio.chunks(pcm, _PIECE_MS, rate):
+        began = time.monotonic()
+        for piece in sound.chunks(_PIECE_MS):
             if self._speed:
-                due = began + sent / 2 / rate / self._speed
+                due = began + (sound.sent_ms - _PIECE_MS) / 1000 / self._speed
                 self._stopped.wait(max(0.0, due - time.monotonic()))
             if self._stopped.is_set():
                 raise rt.ConnectionClosed("interrupted")
             session.append_audio(piece)
-            sent += len(piece)
-            meter(0.95 * sent / len(pcm))
+            if sound.total_ms:
+                meter(min(0.95, 0.95 * sound.sent_ms / sound.total_ms))
         for _ in range((_VAD_MS + _TAIL_MS) // _PIECE_MS + 1):
             session.append_audio(rt.audio.silence(_PIECE_MS, rate))
 

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import os
+import re
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from dashscope_rt.audio import FakeDevice, Microphone, Speaker
+from dashscope_rt.cli._display import Display
 from dashscope_rt.testing import Emulator
 
 pytest.importorskip("click")
@@ -18,6 +24,7 @@ ROOT = Path(__file__).parent.parent.parent
 QUESTION = ROOT / "samples" / "data" / "question.wav"
 KEY = "sk-0123456789abcdef-THE-END"
 Run = Callable[..., subprocess.CompletedProcess[str]]
+Hand = Callable[[str], None]
 
 
 def environment(folder: Path, **more: str) -> dict[str, str]:
@@ -86,3 +93,84 @@ def run(tmp_path: Path) -> Run:
         return subprocess.CompletedProcess(done.args, done.returncode, stdout, stderr)
 
     return run
+
+
+@pytest.fixture
+def typed(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """Standard input that looks like a terminal, and the hand that types."""
+    reading, writing = os.pipe()
+
+    class Keyboard(io.TextIOWrapper):
+        def isatty(self) -> bool:
+            return True
+
+    with Keyboard(os.fdopen(reading, "rb")) as stdin, os.fdopen(writing, "w") as hand:
+        monkeypatch.setattr(sys, "stdin", stdin)
+        monkeypatch.setattr(
+            "dashscope_rt.cli._microphone.is_terminal", lambda _stream: False
+        )  # it has no echo to turn off
+        yield hand
+
+
+class Talking:
+    """`chat` in this process, with a microphone that hears a question and a loudspeaker made of nothing.
+
+    Calling it runs the program until it ends: ``typing`` gets a hand that types lines, on a thread of its own.
+    """
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, typed: Any, folder: Path, capsys: Any) -> None:
+        self.device = FakeDevice(QUESTION)
+        self.ear, self.mouth = Microphone(backend=self.device), Speaker(backend=self.device)
+        self.sounded = threading.Event()
+        self.mouth.tap = lambda block: self.sounded.set() if any(block) else None
+        self._typed, self._capsys = typed, capsys
+        self._shown = ""
+        self._changed = threading.Condition()  # guards what was shown
+        show = Display._print
+
+        def look(display: Display, text: Any) -> None:
+            show(display, text)
+            with self._changed:
+                self._shown += text.plain + "\n"
+                self._changed.notify_all()
+
+        monkeypatch.setattr(Display, "_print", look)
+        monkeypatch.setattr("dashscope_rt.cli.chat._devices", lambda *_, **__: (self.ear.open(), self.mouth.open()))
+        monkeypatch.setenv("DASHSCOPE_RT_CONFIG", str(folder / "none.yaml"))
+        monkeypatch.setenv("DASHSCOPE_API_KEY", KEY)
+
+    def wait_for(self, pattern: str, count: int = 1) -> None:
+        """Wait until something was shown, and so many times."""
+        with self._changed:
+            found = self._changed.wait_for(lambda: len(re.findall(pattern, self._shown)) >= count, 20)
+            assert found, f"{pattern!r} did not appear, but {self._shown!r}"
+
+    def _type(self, line: str) -> None:
+        self._typed.write(line + "\n")
+        self._typed.flush()
+
+    def __call__(self, emulator: Emulator, typing: Callable[[Hand], None], *arguments: str) -> tuple[int, str]:
+        from dashscope_rt.cli.main import main
+
+        failures: list[BaseException] = []
+
+        def type_lines() -> None:
+            try:
+                typing(self._type)
+            except BaseException as error:
+                failures.append(error)
+                self._type("/exit")
+
+        hand = threading.Thread(target=type_lines)
+        hand.start()
+        with self.device.run(speed=20):
+            code = main(["chat", "--url", emulator.url, *arguments])
+        hand.join(10)
+        if failures:
+            raise failures[0]
+        return code, self._capsys.readouterr().out
+
+
+@pytest.fixture
+def talking(monkeypatch: pytest.MonkeyPatch, typed: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Talking:
+    return Talking(monkeypatch, typed, tmp_path, capsys)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -54,6 +55,14 @@ class Terminal:
     @property
     def text(self) -> str:
         return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]|\r", "", self.raw.decode("utf-8", "replace"))
+
+    def interrupt(self, pattern: str) -> str:
+        """Press Ctrl-C at a prompt until it shows: Python drops one that comes just before it looks at its keyboard."""
+        for _ in range(3):
+            self.type("\x03")
+            with contextlib.suppress(AssertionError):
+                return self.wait_for(pattern, timeout=3)
+        return self.wait_for(pattern)
 
     def type(self, text: str) -> None:
         os.write(self.master, text.encode())
@@ -115,7 +124,7 @@ def test_a_person_talks_at_a_terminal(tmp_path: Path) -> None:
             person.type("And now?\n")
             person.wait_for(r"(?s)Model: This is the emulator\. You wrote: And now\?.*› $")
             person.type("/hlep\n")
-            person.wait_for(r"(?s)did you mean 'help'\?.*› $")
+            person.wait_for(r"(?s)did you mean '/help'\?.*› $")
             person.type("\x04")
             assert person.ends() == 0
             assert KEY not in person.text
