@@ -7,6 +7,7 @@ import ssl
 import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -211,7 +212,7 @@ class RealtimeClient:
         images = tuple(images)
         for source in (audio, *images):
             if isinstance(source, (str, os.PathLike)):
-                with open(source, "rb"):
+                with Path(source).open("rb"):
                     pass  # a connection is not made for a file that is not there
         options.setdefault("turn_detection", None)
         with self.session(model, **options) as session:

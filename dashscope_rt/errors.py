@@ -159,7 +159,7 @@ class DeadlineExceeded(RealtimeError, TimeoutError):
 
 
 class ProtocolError(RealtimeError):
-    """The peer broke the WebSocket protocol, so that nothing after it can be trusted; the next connection may be whole."""
+    """The peer broke the WebSocket protocol, so nothing after it can be trusted; the next connection may be whole."""
 
     retryable = True
 

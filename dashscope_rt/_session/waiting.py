@@ -39,6 +39,12 @@ class Waiting(Held):
             with session.expect("input_audio_buffer.committed") as committed:
                 session.commit()
                 item_id = committed.wait().item_id
+
+        Args:
+            event: As in `wait_for`.
+
+        Raises:
+            ConnectionClosed: The session is over.
         """
         return Expected(self._open_connection(), _matcher(event), _named(event), self.timeouts.turn)
 
