@@ -20,6 +20,7 @@ __all__ = ["CALLS", "EMBEDDED_BYTES", "Sheet", "Sound", "bundle", "ms", "seconds
 
 EMBEDDED_BYTES = 3_000_000  # of PCM, 62 s at 24,000 Hz: 4 MB in the notebook's file for each time it is shown
 CALLS = "Calls"
+_TABLE = '<table style="color:inherit;font:inherit;background:none;border:none;border-collapse:collapse;margin:.2em 0">'
 _LINE = "rgba(128,128,128,.35)"
 _WAITED, _ANSWERED = "#d9902f", "#3f8fd9"
 _GOOD, _BUSY, _BAD = "#2e9e5b", _WAITED, "#d64545"
@@ -188,10 +189,7 @@ def _facts(facts: Iterable[tuple[str, str]]) -> str:
         f'<small style="opacity:.65">{_text(label)}</small><br><b>{_text(value)}</b></td>'
         for label, value in facts
     )
-    return (
-        '<table style="color:inherit;font:inherit;border:none;border-collapse:collapse;margin:.2em 0 0;background:none">'
-        f'<tr style="background:none">{cells}</tr></table>'
-    )
+    return f'{_TABLE}<tr style="background:none">{cells}</tr></table>'
 
 
 def _rows(rows: Iterable[tuple[str, str]]) -> str:
@@ -201,4 +199,4 @@ def _rows(rows: Iterable[tuple[str, str]]) -> str:
         f'<td style="{plain}padding:.1em 0;overflow-wrap:anywhere">{_text(value)}</td></tr>'
         for label, value in rows
     )
-    return f'<table style="color:inherit;font:inherit;border:none;border-collapse:collapse;margin:.2em 0;background:none">{lines}</table>'
+    return f"{_TABLE}{lines}</table>"

@@ -47,7 +47,7 @@ class Piece:
 
     Attributes:
         kind: ``text``, ``audio``, or ``input_transcript``.
-        text: The next words of the answer; "" in the other kinds, so that ``print(piece.text, end="")`` shows the answer.
+        text: The next words of the answer; "" in the other kinds, so ``print(piece.text, end="")`` shows the answer.
         input_transcript: What the service has understood of the question so far, a preview or final: the whole of it,
             not what is new; None in the other kinds.
         event: The wire event it was made from.
@@ -117,10 +117,12 @@ class Turn:
         self._over = False
         self._error: Exception | None = None
         self._before = frozenset(connection.state.active)
-        self._written: str | None = None  # the question, where it was not spoken
+        self._written: str | None = None  # the question, where it is not spoken
+        self._silent = False  # what audio there is of it is the silence that goes before pictures
         self._others: tuple[Create, ...] = ()  # asked for before this turn, by one that was given up or by hand
         self._sent_ids: set[str] = set()  # of what nobody waits for, such as pictures
         self._refused_outputs: set[str] = set()
+        self._given_up = False
         self._readers = 0  # loops over it
         self._left = False  # they went away before its end, and nobody waits
         # What the feeding has set going, for when the question is given up; the feeding thread's.
@@ -136,6 +138,8 @@ class Turn:
         """``in_progress``, ``completed``, ``cancelled``, ``incomplete`` or ``failed``."""
         if not self._over:
             return "in_progress"
+        if self._given_up:
+            return "cancelled"
         return "failed" if self._error is not None else self.responses[-1].status if self.responses else "failed"
 
     @property
@@ -435,6 +439,7 @@ class Turn:
             self._connection.changed.notify_all()
 
     def _abandon(self) -> None:
+        self._given_up = not self._over
         self._fail(ConnectionClosed("the wait for this turn was interrupted"))
         with contextlib.suppress(RealtimeError):
             self._connection.interrupt(cancel=True)

@@ -139,6 +139,22 @@ def test_the_pictures_and_the_video_are_seen(emulator: Emulator, capsys: pytest.
     assert re.search(r"I received [34] images: 320 x 240.* You spoke for 3.6 seconds", video)
 
 
+def test_the_notebooks_cell_gives_a_turn_that_shows_itself(emulator: Emulator) -> None:
+    names: dict[str, Any] = {}
+    exec(compile(block("the last line of a cell"), "README.md", "exec"), names)
+    assert "<audio" in names["turn"]._repr_mimebundle_()["text/html"]
+
+
+def test_the_flask_application_answers_who_is_logged_in(emulator: Emulator) -> None:
+    names: dict[str, Any] = {"__name__": "__main__"}
+    exec(compile(block("dashscope_rt.web.flask"), "README.md", "exec"), names)
+    with names["app"].test_client() as browser:
+        assert browser.post("/voice/ask", json={"text": "Hello!"}).status_code == 401
+        with browser.session_transaction() as session:
+            session["user"] = "ann"
+        assert "You wrote: Hello!" in browser.post("/voice/ask", json={"text": "Hello!"}).text
+
+
 def test_the_programs_are_as_short_as_promised() -> None:
     lines = [sum(bool(line.strip()) for line in block.splitlines()) for block in BLOCKS]
     assert lines[0] <= 15

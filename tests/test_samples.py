@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
 import sys
+import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import websockets.sync.client
 
 from dashscope_rt.audio import read_wav, write_wav
+
+from .browser.apps import COMMANDS, App
 
 ROOT = Path(__file__).parent.parent
 SAMPLES = ROOT / "samples"
@@ -154,7 +160,49 @@ def test_tools_calls_the_functions_and_prints_the_answer_made_of_them(tmp_path: 
     assert done.stderr == ""
 
 
+@pytest.mark.parametrize("framework", ["flask", "django"])
+def test_a_web_application_lets_in_whom_it_has_seen_and_answers(framework: str) -> None:
+    """Without a browser; tests/browser does the rest."""
+    for needed in (framework, "soxr", *(["daphne", "channels"] if framework == "django" else [])):
+        pytest.importorskip(needed)
+    app = App(framework, key=False)
+    try:
+        with urllib.request.urlopen(app.start().url, timeout=10) as page:
+            assert "you talk with the emulator on this machine" in page.read().decode()
+            cookie = page.headers["Set-Cookie"].partition(";")[0]
+        with urllib.request.urlopen(f"{app.url}/voice/dashscope-rt.js", timeout=10) as module:
+            assert module.headers.get_content_type() == "text/javascript"
+        socket = f"{app.url.replace('http', 'ws')}/voice/ws"
+        with pytest.raises(websockets.InvalidStatus):
+            websockets.sync.client.connect(socket, proxy=None)
+        with websockets.sync.client.connect(socket, additional_headers={"Cookie": cookie}, proxy=None) as browser:
+            browser.send('{"type": "start", "version": 1, "rate": 16000, "options": {"language": ["no", "text"]}}')
+            browser.send('{"type": "text", "text": "Good morning!"}')
+            frames = [json.loads(frame) for frame in _until_done(browser) if isinstance(frame, str)]
+        assert frames[0]["type"] == "ready"
+        assert frames[-1]["text"] == "This is the emulator. You wrote: Good morning!"
+    finally:
+        app.close()
+
+
+def _until_done(browser: websockets.sync.client.ClientConnection) -> Iterator[str | bytes]:
+    while True:
+        frame = browser.recv(timeout=10)
+        yield frame
+        if isinstance(frame, str) and json.loads(frame)["type"] == "response_done":
+            return
+
+
+def test_both_web_applications_show_the_same_page() -> None:
+    for name in ("templates/talk.html", "static/talk.js", "static/talk.css"):
+        flask, django = ((SAMPLES / sample / name).read_bytes() for sample in ("flask_app", "django_app"))
+        assert flask == django, f"{name}: change both"
+
+
 def test_every_sample_is_run_by_a_test() -> None:
     tests = Path(__file__).read_text(encoding="utf-8")
     for sample in SAMPLES.glob("*.py"):
         assert sample.name in tests, f"{sample.name} is run by no test"
+    commands = str(COMMANDS)
+    for folder in SAMPLES.glob("*_app"):
+        assert f"samples/{folder.name}/" in commands, f"{folder.name} is started by no test"

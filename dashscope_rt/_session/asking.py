@@ -17,7 +17,7 @@ import attrs
 
 from .. import events as ev
 from ..audio.pcm import silence
-from ..errors import DeadlineExceeded, RealtimeError, UnsupportedByModel, WaitInCallbackError
+from ..errors import APIError, DeadlineExceeded, RealtimeError, UnsupportedByModel, WaitInCallbackError
 from ..images import Image, prepare
 from ..turns import Turn
 from .connection import Connection
@@ -59,7 +59,7 @@ class TurnTaking:
         tools_answer = session._registry.has("on_function_call")
         deadline = time.monotonic() + timeout
         turn = Turn(connection, timeout=timeout, vad=session.uses_vad, tools_answer=tools_answer)
-        turn._written = text
+        turn._written, turn._silent = text, question.audio is None and bool(images)
         before = self._current
         if before is not None and before._connection is connection and before._left:
             before._abandon()  # nobody reads its rest any more
@@ -147,7 +147,7 @@ class TurnTaking:
                 self._take_back(turn)
 
     def _send(self, turn: Turn, question: _Question) -> None:
-        session, connection = self._session, turn._connection
+        connection = turn._connection
         by_vad = turn._vad and question.audio is not None
         if by_vad and question.text is not None:
             self._say(turn, question.text)  # before the speech: the service answers by itself when that ends
@@ -160,9 +160,7 @@ class TurnTaking:
                 create = turn._create = connection.create(ev.ResponseCreate(event_id=connection.next_id()))
         else:
             if question.audio is not None or question.images:
-                committed = session.commit()
-                turn._loose_audio = False
-                self._acknowledged(turn, committed)
+                self._commit(turn)
             instructions = self._say(turn, question.text) if question.text is not None else None
             _check(turn)
             turn._mark_sent()
@@ -186,6 +184,15 @@ class TurnTaking:
                 turn._sent_ids.add(session.append_image(image))
             images = images[1:] if question.audio is None else []
         _check(turn)
+
+    def _commit(self, turn: Turn) -> None:
+        event_id = self._session.commit()
+        turn._loose_audio = False
+        try:
+            self._acknowledged(turn, event_id)
+        except APIError:
+            turn._loose_audio = True  # what was refused is still there
+            raise
 
     def _take_back(self, turn: Turn) -> None:
         """Leave nothing of a question that was given up; it would become a part of the next one, or its answer."""

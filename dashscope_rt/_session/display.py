@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from ..session import RealtimeSession
     from ..turns import Turn
 
+_LATE_MS = 100.0  # of callbacks, that is worth a word
 _LABELS = {
     "speech_stopped_ms": "end of speech noticed",
     "first_text_ms": "first text",
@@ -20,7 +21,8 @@ _LABELS = {
 
 def of_turn(turn: Turn) -> Sheet:
     """Both transcripts, the player, and how long everything took; also of a turn that still runs."""
-    said = [("You", text) for text in (turn.input_transcript, turn._written) if text]
+    spoken = "" if turn._silent else turn.input_transcript
+    said = [("You", text) for text in (spoken, turn._written) if text]
     said += [(CALLS, f"{call.name}({call.arguments_json})") for call in turn.function_calls]
     if turn.text:
         said.append(("Model", turn.text))
@@ -80,11 +82,12 @@ def of_session(session: RealtimeSession) -> Sheet:
         ("id", session.id),
     ]
     if connection is not None:
-        lag = f", callbacks {ms(stats.callback_lag_max_ms)} late at the most" if stats.callback_lag_max_ms else ""
+        late = stats.callback_lag_max_ms
         rows += [
             ("audio sent", seconds(stats.audio_sent_ms) if stats.audio_sent_ms else ""),
             ("audio dropped", seconds(stats.audio_dropped_ms) if stats.audio_dropped_ms else ""),
-            ("events", f"{stats.events_sent:,} sent, {stats.events_received:,} received{lag}"),
+            ("events", f"{stats.events_sent:,} sent, {stats.events_received:,} received"),
+            ("callbacks", f"up to {ms(late)} late" if late >= _LATE_MS else ""),
             ("callback errors", f"{stats.callback_errors:,}" if stats.callback_errors else ""),
             ("reconnects", f"{stats.reconnects:,}" if stats.reconnects else ""),
         ]

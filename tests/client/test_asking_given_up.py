@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from dashscope_rt import ConnectionClosed, DeadlineExceeded
+from dashscope_rt import BadRequestError, ConnectionClosed, DeadlineExceeded
 from tests.client.test_asking import QUESTION, play, take_audio
 from tests.client.wire import (
     PCM,
@@ -16,6 +16,7 @@ from tests.client.wire import (
     audio_delta,
     committed,
     dialled,
+    error_event,
     manual,
     response_created,
     response_done,
@@ -54,6 +55,15 @@ def test_a_question_that_was_committed_is_not_taken_back() -> None:
         turn._abandon()
         at.line.send(committed())
         assert at.sees_nothing() == []
+
+
+def test_a_question_whose_commit_was_refused_is_taken_back() -> None:
+    with manual() as at:
+        asking = Background(at.session.ask, PCM)
+        _, _, commit = take_audio(at)
+        at.line.send(error_event("buffer too small", event_id=commit["event_id"]))
+        assert isinstance(asking.error(), BadRequestError)
+        assert [event["type"] for event in at.sees_nothing()] == ["input_audio_buffer.clear"]
 
 
 def test_audio_that_was_there_before_a_written_question_stays() -> None:
@@ -128,6 +138,7 @@ def test_a_stream_that_was_left_is_stopped_by_the_next_question() -> None:
         at.line.read_event("response.create")
         play(at, written("The new answer.", "resp_new"))
         assert asking.result().text == "The new answer."
+        assert turn.status == "cancelled"
 
 
 def test_a_stream_that_was_left_and_is_waited_for_goes_on() -> None:
