@@ -368,7 +368,7 @@ def measured() -> str:
     text = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
     for section in text.split("\n## ")[1:]:
         title, _, body = section.partition("\n")
-        if title.strip().lower() in ("speed", "performance", "how fast"):
+        if re.search(r"speed|performance|fast|measured", title, re.IGNORECASE):
             return body.strip()
     return "The README has no figures yet; run the benchmarks."
 

@@ -47,6 +47,14 @@ class Block:
         """Execute it; tracebacks point into the Markdown file."""
         exec(compile("\n" * (self.line - 1) + self.text, str(self.path), "exec"), names)
 
+    def write(self, folder: Path) -> bool:
+        """Put a Python block with a file's name as its title into a folder; returns whether it is one."""
+        if self.language != "python" or not self.title.endswith(".py"):
+            return False
+        (folder / self.title).parent.mkdir(parents=True, exist_ok=True)
+        (folder / self.title).write_text(self.text, encoding="utf-8")
+        return True
+
 
 def blocks_of(path: Path) -> list[Block]:
     """All fenced blocks of a file, in order."""

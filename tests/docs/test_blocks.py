@@ -43,36 +43,29 @@ def test_a_section_runs(
 ) -> None:
     orders = [block.order for block in blocks if block.order.startswith("scene ")]
     scene = SCENES[orders[0].removeprefix("scene ") if orders else "plain"]
-    printed = ""
+    printed: str | None = None  # by the block before; None: it was not for this test
     with scene(monkeypatch) as stage:
         for name, value in environment(stage.emulator.url).items():
             monkeypatch.setenv(name, value)
         names = {"__name__": "page", **stage.names}
         for block in BLOCKS:  # the files that the page has shown so far
             if block.path == blocks[0].path and block.line < blocks[0].line:
-                _write(block, folder)
+                block.write(folder)
         for block in blocks:
-            if block.language == "text" and block.title == "Output":
+            if block.language == "text" and block.title == "Output" and printed is not None:
                 assert_prints(printed, block.text, block.where)
             if block.language != "python":
+                printed = printed if block.language == "text" else None
                 continue
-            if _write(block, folder):
+            if block.write(folder):
+                printed = None
                 if Path(block.title).name.startswith("test_"):
-                    printed = _pytest(block, folder)
+                    _pytest(block, folder)
                 continue
             with _expected(block.order):
                 block.run(names)
             printed = capsys.readouterr().out
         stage.emulator.check()
-
-
-def _write(block: Block, folder: Path) -> bool:
-    """Put a block with a file's name as its title into the folder; returns whether it is one."""
-    if block.language != "python" or not block.title.endswith(".py"):
-        return False
-    (folder / block.title).parent.mkdir(parents=True, exist_ok=True)
-    (folder / block.title).write_text(block.text, encoding="utf-8")
-    return True
 
 
 def _expected(order: str) -> AbstractContextManager[object]:
@@ -82,7 +75,7 @@ def _expected(order: str) -> AbstractContextManager[object]:
     return pytest.raises(getattr(rt, name, None) or getattr(builtins, name))
 
 
-def _pytest(block: Block, folder: Path) -> str:
+def _pytest(block: Block, folder: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", block.title],
         cwd=folder,
@@ -92,13 +85,20 @@ def _pytest(block: Block, folder: Path) -> str:
     )
     assert done.returncode == 0, f"{block.where}\n{done.stdout}{done.stderr}"
     assert re.search(r"\d+ passed", done.stdout)
-    return done.stdout
 
 
 def test_every_block_is_in_a_language_that_something_looks_at() -> None:
     for block in BLOCKS:
         assert block.language in LANGUAGES, f"{block.where}: {block.language}"
         assert block.order.partition(" ")[0] in ("", "scene", "raises", "run", "check"), block.where
+
+
+def test_every_output_is_compared_with_something() -> None:
+    for before, block in itertools.pairwise(BLOCKS):
+        if block.title == "Output":
+            assert before.path == block.path, block.where
+            runs = before.language == "python" and not before.title.endswith(".py")
+            assert runs or (before.language == "sh" and before.order.startswith("run")), block.where
 
 
 def test_no_block_hides_from_the_search() -> None:

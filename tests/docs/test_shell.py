@@ -83,11 +83,18 @@ EXTRAS = set(_setup["options.extras_require"])
 def test_commands_exist_with_their_options(block: Block, folder: Path) -> None:
     for name in ("call.jsonl", "request.yaml", "photo.jpg"):
         (folder / name).touch()
+    _write_what_came_before(block, folder)
     for words in _commands(block.text):
         try:
             _check(words)
         except (click.ClickException, SystemExit, AssertionError) as error:
             raise AssertionError(f"{block.where}: {shlex.join(words)}: {error}") from None
+
+
+def _write_what_came_before(block: Block, folder: Path) -> None:
+    for earlier in BLOCKS:
+        if earlier.path == block.path and earlier.line < block.line:
+            earlier.write(folder)
 
 
 RUN = [each for each in SHELL if each.values[0].order.startswith("run")]
@@ -96,6 +103,7 @@ RUN = [each for each in SHELL if each.values[0].order.startswith("run")]
 @pytest.mark.parametrize("block", RUN)
 def test_commands_do_what_the_page_says(block: Block, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     following = [each for each in BLOCKS if each.path == block.path and each.line > block.line][:1]
+    _write_what_came_before(block, folder)
     with SCENES[block.order.removeprefix("run").strip() or "plain"](monkeypatch) as stage:
         for name, value in environment(stage.emulator.url).items():
             monkeypatch.setenv(name, value)
