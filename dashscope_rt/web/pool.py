@@ -213,7 +213,8 @@ class Pool:
                 due = [seat for seat in self._seats if seat.active_at + idle_s <= now and seat.told is None]
                 if not due:
                     waiting = [seat.active_at for seat in self._seats if seat.told is None]
-                    self._changed.wait(min(waiting) + idle_s - now if waiting else None)
+                    left = min(waiting) + idle_s - now if waiting else threading.TIMEOUT_MAX
+                    self._changed.wait(min(left, threading.TIMEOUT_MAX))
                     continue
                 self._leave(due, messages.POLICY, f"nothing was said for {idle_s:g} s", free=False)
             _tell(due)

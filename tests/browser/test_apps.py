@@ -195,7 +195,7 @@ def test_speak_and_see_both_transcripts_grow_and_hear_the_answer(
 def test_an_interruption_is_heard_at_once_and_nothing_of_that_answer_sounds_later(
     app: App, launch: Launch, open_page: Open, how: str
 ) -> None:
-    answers = {"first": tone(500, 8), "second": tone(1500, 0.4)}
+    answers = {"first": tone(500, 8), "second": bytes(4800) + tone(1500, 0.4)}  # it begins with a pause of its own
     assert app.emulator is not None
     app.emulator.pace = 0  # all of it is in the browser long before it has sounded
     app.reply = lambda heard: Answer(text=heard.text, audio=answers[heard.texts[-1]])
