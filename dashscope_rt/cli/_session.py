@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,6 @@ from typing import Any
 import dashscope_rt as rt
 
 from . import _request
-from ._contexts import nearest
 from ._options import Settings
 from ._output import json_line, note, warn
 from ._tools import tell_calls
@@ -52,7 +52,9 @@ def opened(
         BrokenPipeError: Nobody reads the events any more.
     """
     if rt.lookup(request.model).family == "unknown":
-        warn(f"{request.model} is no model this version knows; {nearest(request.model, rt.MODELS)}")
+        near = difflib.get_close_matches(request.model, rt.MODELS, 1)
+        better = f"did you mean {near[0]!r}?" if near else "dashscope-rt models lists them"
+        warn(f"{request.model} is no model this version knows; {better}")
     session = chosen.client(turn=timeout).session(
         request.model,
         request.config,

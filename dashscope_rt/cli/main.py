@@ -208,6 +208,8 @@ def _explain(error: Exception) -> int:
         error_line(error.format_message())
         return error.exit_code
     hint = next((hint for kind, hint in _hints() if isinstance(error, kind)), "")
+    if isinstance(error, rt.ConnectionFailed) and "ca_file" in str(error):
+        hint = "--ca-file FILE trusts a CA of your own"
     if isinstance(error, rt.RealtimeError):
         error_line(str(error), hint)
         if isinstance(error, rt.AuthenticationError):

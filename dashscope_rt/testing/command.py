@@ -24,7 +24,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: Arguments without the program's name; None takes ``sys.argv[1:]``.
 
     Returns:
-        The exit status: 0 after a signal, 1 when it could not start or failed inside, 2 for wrong arguments.
+        The exit status: 0 after a signal, 1 when it could not start or failed inside, 2 for wrong arguments (a script
+        or a fault that is none among them) and for a missing extra.
     """
     options = _parser().parse_args(argv)
     if options.verbose:
@@ -51,8 +52,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         emulator.start()
     except (ImportError, OSError, ValueError) as exc:
-        sys.stderr.write(f"The emulator cannot start: {exc}\n")
-        return 1
+        sys.stderr.write(f"error: the emulator cannot start: {exc}\n")
+        return 2 if isinstance(exc, (ImportError, ValueError, FileNotFoundError)) else 1
     else:
         sys.stdout.write(f"{emulator.url}\n")
         sys.stdout.flush()
@@ -71,10 +72,26 @@ def main(argv: Sequence[str] | None = None) -> int:
             signal.signal(number, handler)
 
 
+_EXAMPLES = """\
+examples:
+  dashscope-rt emulator --port 8765
+  dashscope-rt emulator --script answers.json --pace 0   the file's answers, at once
+  dashscope-rt emulator --tls                            prints the CA, for --ca-file
+  dashscope-rt emulator --fault list
+  dashscope-rt emulator --fault reset@response.audio.delta:3 --fault drip
+
+A script is a list of answers: texts, or objects such as
+  ["Hello!", {"text": "Sunny.", "input_transcript": "How is the weather?"},
+   {"function_calls": [{"name": "weather", "arguments": {"city": "Rome"}}]}]
+"""
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m dashscope_rt emulator",
         description="The DashScope realtime service on this machine, without a model: it says what it heard.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--port", type=int, default=0, help="port on 127.0.0.1; 0, the default, takes a free one")
     parser.add_argument("--pace", type=float, default=1.0, help="1 (default) answers in real time, 0 at once")

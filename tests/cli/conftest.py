@@ -119,7 +119,7 @@ class Talking:
     """
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, typed: Any, folder: Path, capsys: Any) -> None:
-        self.device = FakeDevice(QUESTION)
+        self.device = FakeDevice()
         self.ear, self.mouth = Microphone(backend=self.device), Speaker(backend=self.device)
         self.sounded = threading.Event()
         self.mouth.tap = lambda block: self.sounded.set() if any(block) else None
@@ -156,6 +156,8 @@ class Talking:
 
         def type_lines() -> None:
             try:
+                self.wait_for("just speak")
+                self.device.say(QUESTION)
                 typing(self._type)
             except BaseException as error:
                 failures.append(error)
@@ -163,7 +165,7 @@ class Talking:
 
         hand = threading.Thread(target=type_lines)
         hand.start()
-        with self.device.run(speed=20):
+        with self.device.run(speed=8):
             code = main(["chat", "--url", emulator.url, *arguments])
         hand.join(10)
         if failures:

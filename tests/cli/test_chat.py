@@ -264,3 +264,87 @@ def test_live_output_on_a_terminal_leaves_a_piped_stdout_alone(
     else:
         assert done.stdout == b"This is the emulator. You wrote: Hello\n"
         assert "\x1b[" in shown
+
+
+def test_what_is_typed_during_an_answer_waits_for_the_prompt(tmp_path: Path) -> None:
+    held = Answer(text="One two three four five six seven eight", hold_after_ms=800)
+    with Emulator([held, "Second."], api_keys={KEY}) as emulator:
+        where = {"DASHSCOPE_REALTIME_URL": emulator.url, "DASHSCOPE_API_KEY": KEY}
+        with terminal(tmp_path, "chat", "--text", **where) as person:
+            person.wait_for(r"› $")
+            person.type("Hello\n")
+            person.wait_for("Model: One")
+            person.type("typed ahead\n")
+            emulator.wait_for_sent("response.audio.delta", count=8, timeout=2 * SOON)
+            emulator.release()
+            shown = person.wait_for(r"(?s)tokens.*› .*Model: Second\..*› $")
+            assert shown.count("typed ahead") == 1  # not in the picture of the answer, which it would tear
+            assert re.search(r"(?s)answered after.*› typed ahead\n.*Model: Second", shown)
+            person.type("\x04")
+            assert person.ends() == 0
+
+
+@pytest.mark.parametrize("connecting", [False, pytest.param(True, marks=pytest.mark.full)])
+def test_sigterm_leaves_the_terminal_as_it_was(tmp_path: Path, connecting: bool) -> None:
+    import termios
+
+    held = Answer(text="One two three four", hold_after_ms=200)
+    with Emulator([held], api_keys={KEY}, faults="stall" if connecting else []) as emulator:
+        where = {"DASHSCOPE_REALTIME_URL": emulator.url, "DASHSCOPE_API_KEY": KEY}
+        with terminal(tmp_path, "chat", "--text", "--record", "r.jsonl", **where) as person:
+            if connecting:
+                person.wait_for("connecting")
+            else:
+                person.wait_for(r"› $")
+                person.type("Hello\n")
+                person.wait_for("Model: One")
+            assert not termios.tcgetattr(person.master)[3] & termios.ECHO
+            person.process.send_signal(signal.SIGTERM)
+            person.ends()
+            assert person.process.returncode == 143
+            assert termios.tcgetattr(person.master)[3] & termios.ECHO
+        if not connecting:
+            assert emulator.wait_closed().closed_by == "client"
+
+
+@pytest.mark.parametrize("stage", ["connecting", "answering", pytest.param("prompt", marks=pytest.mark.full)])
+def test_ctrl_c_at_any_moment_is_quiet(tmp_path: Path, stage: str) -> None:
+    import termios
+
+    held = Answer(text="One two three four", hold_after_ms=200)
+    with Emulator([held], api_keys={KEY}, faults="stall" if stage == "connecting" else []) as emulator:
+        where = {"DASHSCOPE_REALTIME_URL": emulator.url, "DASHSCOPE_API_KEY": KEY}
+        with terminal(tmp_path, "chat", "--text", **where) as person:
+            if stage == "connecting":
+                person.wait_for("connecting")
+            else:
+                person.wait_for(r"› $")
+            if stage == "answering":
+                person.type("Hello\n")
+                person.wait_for("Model: One")
+                person.type("\x03")
+                person.wait_for(r"(?s)stopped.*› $")
+            for _ in range(3):  # Python drops one that comes just before it looks at its keyboard
+                person.type("\x03")
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    person.process.wait(3)
+                    break
+            assert person.ends() == 130
+            assert "Traceback" not in person.text
+            assert "error" not in person.text
+            assert termios.tcgetattr(person.master)[3] & termios.ECHO
+
+
+@pytest.mark.parametrize("lines", [1, pytest.param(2, marks=pytest.mark.full), pytest.param(5, marks=pytest.mark.full)])
+def test_events_that_nobody_reads_any_more_end_the_conversation(tmp_path: Path, emulator: Emulator, lines: int) -> None:
+    command = f"{sys.executable} -m dashscope_rt chat --json 2>errors | head -{lines}; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(
+        ["bash", "-c", command], input=b"Hello\nAnd now?\n" * 20, capture_output=True, cwd=tmp_path, timeout=60,
+        env=environment(tmp_path, DASHSCOPE_REALTIME_URL=emulator.url, DASHSCOPE_API_KEY=KEY),
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert len(done.stdout.splitlines()) == lines
+    errors = (tmp_path / "errors").read_text()
+    assert "error" not in errors
+    assert "Traceback" not in errors
+    assert [record.type for record in emulator.received].count("response.create") < 40

@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import stat
 import threading
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -248,3 +249,51 @@ def test_the_contexts_of_giztoy_are_taken_over(path: Path, tmp_path: Path, capsy
 def test_a_context_never_shows_its_key_in_a_repr() -> None:
     assert KEY not in repr(Context(key=KEY))
     assert KEY not in repr(Contexts(by_name={"a": Context(key=KEY)}))
+
+
+def test_a_variable_that_is_not_set_is_shown_and_not_an_error(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["config", "add-context", "a", "--key", "env:NOT_SET_HERE"]) == 0
+    capsys.readouterr()
+    assert main(["config", "view"]) == 0
+    assert "NOT_SET_HERE, which is not set  (context a)" in capsys.readouterr().out
+    assert main(["ask", "Hello"]) == 2
+    assert "NOT_SET_HERE" in capsys.readouterr().err
+
+
+def test_no_key_gets_into_any_output(path: Path, tmp_path: Path, emulator: Emulator, run: Run) -> None:
+    """`run` looks for the key in stdout and stderr of every command."""
+    more = {"DASHSCOPE_RT_CONFIG": str(path)}
+    run("config", "add-context", "x", "--key", "-", "--url", emulator.url, stdin=KEY, **more)
+    secret = {"stdin": b"", **more}
+    for command in (
+        ["config", "list-contexts"], ["config", "list-contexts", "--json"], ["config", "view"],
+        ["config", "view", "--json"], ["doctor", "--debug", "--report", "r.zip"], ["ask", "Hello", "--debug"],
+        ["ask", "Hello", "--debug", "--voice", "Nobody"], ["ask", "Hello", "--debug", "--url", "ws://127.0.0.1:1"],
+        ["chat", "--json", "--debug", "--record", "r.jsonl"], ["config", "add-context", "x", "--key", KEY, "--debug"],
+        ["ask", "--key", KEY, "Hello", "--debug"],
+    ):  # fmt: skip
+        run(*command, **secret)
+    assert KEY not in (tmp_path / "r.jsonl").read_text()
+    with zipfile.ZipFile(tmp_path / "r.zip") as bundle:
+        assert KEY not in "".join(bundle.read(name).decode() for name in bundle.namelist())
+
+
+def test_precedence_of_request_values(ready: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Defaults < context < file < flags."""
+    monkeypatch.setenv("DASHSCOPE_RT_CONFIG", str(tmp_path / "c.yaml"))
+    monkeypatch.setenv("K", KEY)
+    context = ["--key", "env:K", "--model", "qwen3-omni-flash-realtime", "--voice", "Ethan"]
+    assert main(["config", "add-context", "x", *context]) == 0
+    (tmp_path / "r.yaml").write_text("voice: Chelsie\ninstructions: From the file.\n")
+
+    def asked(*arguments: str) -> tuple[str, str, str | None]:
+        before = len(ready.connections)
+        assert main(["ask", "Hello", *arguments]) == 0
+        number = before + 1
+        session = ready.wait_for("session.update", connection=number).event["session"]
+        return ready.connections[before].model, session.get("voice"), session.get("instructions")
+
+    assert asked() == ("qwen3-omni-flash-realtime", "Ethan", None)
+    assert asked("-f", "r.yaml") == ("qwen3-omni-flash-realtime", "Chelsie", "From the file.")
+    flags = ["--voice", "Cherry", "--instructions", "From a flag.", "-m", "qwen3-omni-flash-realtime-latest"]
+    assert asked("-f", "r.yaml", *flags) == ("qwen3-omni-flash-realtime-latest", "Cherry", "From a flag.")

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import base64
+import http.server
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
+import threading
+import time
 import zipfile
+from collections.abc import Iterator
+from email.utils import formatdate
 from pathlib import Path
 
 import pytest
@@ -16,7 +24,7 @@ import dashscope_rt as rt
 from dashscope_rt.audio import read_wav
 from dashscope_rt.cli.main import main
 from dashscope_rt.recording import Recording
-from dashscope_rt.testing import Emulator
+from dashscope_rt.testing import Answer, Emulator
 
 from ..peer import SOON
 from .conftest import KEY, QUESTION, ROOT, Run, environment
@@ -228,3 +236,160 @@ def test_the_console_script_is_declared() -> None:
     assert "dashscope-rt = dashscope_rt.__main__:main" in setup["options.entry_points"]["console_scripts"]
     for library in ("click", "rich", "PyYAML", "platformdirs"):
         assert library in setup["options.extras_require"]["cli"]
+
+
+def checks(capsys: pytest.CaptureFixture[str]) -> dict[str, dict[str, str]]:
+    return {row["name"]: row for row in map(json.loads, capsys.readouterr().out.splitlines())}
+
+
+@pytest.mark.parametrize(
+    ("fault", "code", "said"),
+    [
+        ("refuse=401", 3, "401"),
+        ("refuse=403", 1, "403"),
+        ("close=1011,boom", 1, "boom"),
+        ("free-tier", 1, ""),
+        pytest.param("close=1007,later@input_audio_buffer.clear", 1, "later", marks=pytest.mark.full),
+        pytest.param("never-created", 1, "session.created did not come", marks=pytest.mark.full),
+    ],
+)
+def test_the_doctor_sees_faults(
+    ready: Emulator, capsys: pytest.CaptureFixture[str], fault: str, code: int, said: str
+) -> None:
+    with Emulator(api_keys={KEY}, faults=fault) as emulator:
+        assert main(["doctor", "--url", emulator.url, "--json"]) == code
+    row = checks(capsys)["session"]
+    assert row["state"] == "failed"
+    assert said in row["detail"]
+    assert row["advice"]
+
+
+class _Proxy(http.server.BaseHTTPRequestHandler):
+    """Lets those through who say the password, and answers as the service would, with a clock of its own."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_CONNECT(self) -> None:
+        allowed = self.headers.get("Proxy-Authorization") == "Basic " + base64.b64encode(b"me:s3cret@x").decode()
+        self.send_response_only(200 if allowed else 407)
+        self.end_headers()
+        self.close_connection = not allowed
+
+    def do_GET(self) -> None:
+        self.send_response_only(404)
+        self.send_header("Date", formatdate(time.time() - 600, usegmt=True))
+        self.send_header("Connection", "close")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None: ...
+
+
+@pytest.fixture
+def proxy() -> Iterator[int]:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Proxy) as server:
+        server.daemon_threads = True
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        try:
+            yield server.server_address[1]
+        finally:
+            server.shutdown()
+            thread.join(SOON)
+
+
+def test_the_doctor_looks_through_proxies_and_at_the_clock(
+    ready: Emulator, proxy: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["doctor", "--url", "ws://service.example/realtime", "--json", "--proxy"]
+    assert main([*command, f"http://me:s3cret%40x@127.0.0.1:{proxy}"]) == 1
+    shown = capsys.readouterr().out
+    assert "s3cret" not in shown
+    found = {row["name"]: row for row in map(json.loads, shown.splitlines())}
+    assert found["endpoint connection"]["state"] == "ok"
+    assert found["endpoint clock"]["state"] == "warning"
+    assert re.search(r"clock is (599|60\d) s off", found["endpoint clock"]["detail"])
+    assert main([*command, f"http://me:wrong@127.0.0.1:{proxy}"]) == 1
+    refused = checks(capsys)["endpoint connection"]
+    assert refused["state"] == "failed"
+    assert "407" in refused["detail"]
+    assert "--proxy" in refused["advice"]
+    assert main([*command, "http://127.0.0.1:1"]) == 1
+    assert "--proxy" in checks(capsys)["endpoint connection"]["advice"]
+
+
+def test_a_report_names_no_host_of_ones_own(
+    ready: Emulator, proxy: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("https_proxy", "http://gateway.corp.example:1/")
+    monkeypatch.setenv("no_proxy", "intranet.corp.example")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    url = ["--url", "ws://realtime.corp.example/realtime", "--workspace", "llm-private"]
+    assert main(["doctor", *url, "--proxy", "http://other.corp.example:1", "--report", "r.zip"]) == 1
+    with zipfile.ZipFile("r.zip") as bundle:
+        contents = "".join(bundle.read(name).decode() for name in bundle.namelist())
+    assert "[host]" in contents
+    for secret in ("corp.example", "llm-private", KEY, KEY[-4:], str(tmp_path)):
+        assert secret not in contents
+
+
+def test_an_answer_that_was_cut_off_is_replayed_as_far_as_it_came(
+    ready: Emulator, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["ask", "Hello", "--record", "r.jsonl"]) == 0
+    lines = (tmp_path / "r.jsonl").read_text().splitlines(keepends=True)
+    cut = next(at for at, line in enumerate(lines) if "response.text.done" in line)
+    (tmp_path / "r.jsonl").write_text("".join(lines[:cut]))
+    capsys.readouterr()
+    assert main(["replay", "r.jsonl", "--speed", "0"]) == 0
+    assert "Model: This is the emulator. You wrote: Hello" in capsys.readouterr().out
+
+
+@pytest.mark.full
+def test_a_killed_conversation_can_be_replayed(tmp_path: Path, run: Run) -> None:
+    held = Answer(text="One two three four", hold_after_ms=300)
+    with Emulator([held], api_keys={KEY}) as emulator, subprocess.Popen(
+        [sys.executable, "-m", "dashscope_rt", "record", "my call.jsonl", "chat"], cwd=tmp_path,
+        stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        env=environment(tmp_path, DASHSCOPE_REALTIME_URL=emulator.url, DASHSCOPE_API_KEY=KEY),
+    ) as process:  # fmt: skip
+        assert process.stdin is not None
+        process.stdin.write(b"Hello\n")
+        process.stdin.flush()
+        path, deadline = tmp_path / "my call.jsonl", time.monotonic() + 2 * SOON
+        while not path.exists() or path.read_bytes().count(b"response.audio.delta") < 2:
+            assert time.monotonic() < deadline
+        process.kill()
+    assert "Model: One" in run("replay", "my call.jsonl", "--speed", "0").stdout
+    assert "response.audio.delta" in run("inspect", "my call.jsonl").stdout
+
+
+def test_an_unknown_model_is_warned_about(ready: Emulator, capsys: pytest.CaptureFixture[str]) -> None:
+    for model, said in (
+        ("qwen3.5-onmi-flash-realtime", "did you mean 'qwen3.5-omni-flash-realtime'?"),
+        ("gpt-4", "dashscope-rt models lists them"),
+    ):
+        assert main(["ask", "Hello", "-m", model]) == 1
+        warning = capsys.readouterr().err.splitlines()[0]
+        assert warning == f"warning: {model} is no model this version knows; {said}"
+
+
+def test_a_certificate_of_ones_own_says_how(ready: Emulator, capsys: pytest.CaptureFixture[str]) -> None:
+    with Emulator(tls=True) as emulator:
+        assert main(["ask", "Hello", "--url", emulator.url]) == 1
+    assert "hint: --ca-file FILE" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+@pytest.mark.full
+def test_the_shells_take_their_completion(shell: str, tmp_path: Path) -> None:
+    """Where a shell is installed its own check of the script passes."""
+    program = shutil.which(shell)
+    if program is None:
+        return  # the script was looked at by another test
+    script = subprocess.run(
+        [sys.executable, "-m", "dashscope_rt", "completion", shell],
+        capture_output=True, env=environment(tmp_path), cwd=ROOT,
+    ).stdout  # fmt: skip
+    (tmp_path / "script").write_bytes(script)
+    checked = subprocess.run([program, "-n", str(tmp_path / "script")], capture_output=True, text=True)
+    assert (checked.returncode, checked.stderr) == (0, "")

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from dashscope_rt.audio import read_wav, silence, write_wav
@@ -13,7 +16,7 @@ from dashscope_rt.cli._subtitles import Segment, formatted, in_order
 from dashscope_rt.cli.main import main
 from dashscope_rt.testing import Emulator
 
-from .conftest import QUESTION, Run
+from .conftest import KEY, QUESTION, Run, environment
 
 SPEECH = read_wav(QUESTION).pcm
 
@@ -98,3 +101,67 @@ def test_subtitles_are_what_players_want() -> None:
     )
     assert formatted("vtt", segments[:1], name="x", seconds=1) == "WEBVTT\n\n00:00:00.000 --> 00:00:00.900\na b\n"
     assert formatted("text", segments, name="x", seconds=1) == "a b\nb --> c\n"
+
+
+@pytest.mark.parametrize("raw", [False, pytest.param(True, marks=pytest.mark.full)])
+def test_stdin_is_a_file_like_others(run: Run, emulator: Emulator, tmp_path: Path, raw: bool) -> None:
+    sound = SPEECH if raw else QUESTION.read_bytes()
+    done = run("transcribe", "-", "--speed", "0", "--format", "json", emulator=emulator, stdin=sound)
+    assert done.returncode == 0, done.stderr
+    row = json.loads(done.stdout)
+    assert row["file"] == "-"
+    assert row["seconds"] == pytest.approx(3.6, abs=0.1)
+    assert len(row["segments"]) == 1
+
+
+def test_stdin_is_read_once_and_not_empty(run: Run, emulator: Emulator) -> None:
+    assert run("transcribe", "-", "-", emulator=emulator).returncode == 2
+    done = run("transcribe", "-", emulator=emulator)
+    assert done.returncode == 2
+    assert "stdin holds no audio" in done.stderr
+
+
+def test_a_file_that_is_cut_off_is_transcribed_as_far_as_it_goes(
+    ready: Emulator, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "cut.wav").write_bytes(QUESTION.read_bytes()[:60_000])
+    assert main(["transcribe", "cut.wav", "--speed", "0", "--format", "json"]) == 0
+    shown = capsys.readouterr()
+    assert json.loads(shown.out)["seconds"] == pytest.approx(1.9, abs=0.1)
+    assert "cut.wav is cut off: 1.9 s of 3.6 s are there" in shown.err
+
+
+def test_names_are_shown_as_they_are(ready: Emulator, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    name = "we[red]ird 你 \N{RIGHT-TO-LEFT OVERRIDE}.wav"
+    (tmp_path / name).write_bytes(QUESTION.read_bytes())
+    assert main(["transcribe", name, "--speed", "0", "-o", "out.txt"]) == 0
+    assert "we[red]ird" in capsys.readouterr().err
+    assert "seconds of speech" in (tmp_path / "out.txt").read_text(encoding="utf-8")
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("suffix", [".wav", ".flac"])
+def test_a_long_file_takes_little_memory(tmp_path: Path, emulator: Emulator, suffix: str) -> None:
+    """Ten minutes at 48 kHz in stereo are 115 MB; two of them at once."""
+    import soundfile
+
+    path = tmp_path / f"long{suffix}"
+    noise = np.zeros((48_000, 2), dtype="int16")
+    noise[:20_000] = (np.random.default_rng(7).normal(0, 3000, (20_000, 2))).astype("int16")
+    with soundfile.SoundFile(path, "w", 48_000, 2, subtype="PCM_16") as file:
+        for _ in range(600):
+            file.write(noise)
+    code = (
+        "import resource, sys; from dashscope_rt.__main__ import main\n"
+        "code = main(sys.argv[1:]); print(code, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "transcribe", path, path, "--speed", "0", "--format", "json"],
+        capture_output=True, text=True, timeout=100, cwd=tmp_path,
+        env=environment(tmp_path, DASHSCOPE_REALTIME_URL=emulator.url, DASHSCOPE_API_KEY=KEY),
+    )  # fmt: skip
+    *rows, last = done.stdout.splitlines()
+    returned, megabytes = map(int, last.split())
+    assert returned == 0, done.stderr
+    assert [json.loads(row)["seconds"] for row in rows] == [pytest.approx(600, abs=0.2)] * 2
+    assert megabytes < 150

@@ -53,8 +53,8 @@ def test_the_command_prints_its_address_and_stops(tmp_path: Path, number: signal
 
 def test_the_command_says_what_is_wrong() -> None:
     for arguments, status, words in (
-        (["--script", "none.json"], 1, "cannot start: "),
-        (["--pace", "-1"], 1, "pace must be"),
+        (["--script", "none.json"], 2, "cannot start: "),
+        (["--pace", "-1"], 2, "pace must be"),
         (["--bad"], 2, "unrecognized arguments"),
     ):
         done = subprocess.run(

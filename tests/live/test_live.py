@@ -120,8 +120,9 @@ def test_a_wrong_key_is_told_at_once() -> None:
 
 
 def test_a_model_that_does_not_exist_is_told() -> None:
-    with pytest.raises(rt.RealtimeError):
-        rt.RealtimeClient().session("qwen9-omni-flash-realtime").connect()
+    session = rt.RealtimeClient().session("no-such-model-realtime", turn_detection=None)
+    with pytest.raises(rt.RealtimeError), session:  # at the handshake, or as soon as anything is asked of it
+        session.ask(QUESTION, timeout=60)
 
 
 # A dark disk on light ground, 64 by 64 pixels.
