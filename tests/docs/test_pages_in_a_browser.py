@@ -65,7 +65,7 @@ def test_the_pages_hear_and_answer(address: str, folder: Path) -> None:
         "--no-sandbox",
         "--use-fake-ui-for-media-stream",
         "--use-fake-device-for-media-stream",
-        f"--use-file-for-fake-audio-capture={folder / 'question.wav'}%noloop",
+        f"--use-file-for-fake-audio-capture={folder / 'samples' / 'data' / 'question.wav'}%noloop",
     ]
     complaints: list[str] = []
     with sync.sync_playwright() as playwright:
