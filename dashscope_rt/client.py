@@ -6,8 +6,8 @@ import os
 import ssl
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -161,6 +161,10 @@ class RealtimeClient:
         from .session import RealtimeSession
         from .tools import divided
 
+        if not lookup(model).known and "realtime" not in model:
+            warnings.warn(
+                f"{model!r} does not look like a model of the realtime API: their names hold -realtime", stacklevel=2
+            )
         callbacks = check_names(options)
         fields = {name: value for name, value in options.items() if not name.startswith("on_")}
         functions: list[Tool] = []
@@ -207,13 +211,22 @@ class RealtimeClient:
         Raises:
             APIError, ConnectionFailed, DeadlineExceeded, ConnectionClosed, ValueError: As `RealtimeSession.connect`
                 and `RealtimeSession.ask` do.
-            OSError: A file cannot be read; nothing was opened.
+            OSError: A file is not there; nothing was opened.
+            TypeError: There is no such option.
         """
-        images = tuple(images)
+        from ._session.sources import must_exist, pictures
+
+        if "stream" in options:
+            raise TypeError(
+                "client.ask() closes its session with the answer and has no stream: open a session with"
+                " client.session() and use session.ask(…, stream=True)"
+            )
+        images = pictures(images)
+        if audio is None and text is None and not images:
+            raise ValueError("client.ask() got no question: give audio, text=… or images=[…]")
         for source in (audio, *images):
             if isinstance(source, (str, os.PathLike)):
-                with Path(source).open("rb"):
-                    pass  # a connection is not made for a file that is not there
+                must_exist(source)
         options.setdefault("turn_detection", None)
         with self.session(model, **options) as session:
             return session.ask(audio, text=text, images=images, timeout=timeout)

@@ -198,6 +198,8 @@ class CloseInfo:
     unsent_audio_bytes: int = 0
 
     def __str__(self) -> str:
+        if self.who == "server" and self.code == 1006 and self.error is not None:  # no close frame said so
+            return f"ended by the server: {self.error}"
         text = f"closed by the {self.who}" if self.who != "network" else "connection lost"
         text += f" (code {self.code}" + (f", {self.reason!r})" if self.reason else ")")
         return f"{text}: {self.error}" if self.error is not None else text

@@ -26,6 +26,7 @@ from ._display import bundle
 from ._session.asking import TurnTaking
 from ._session.display import of_session
 from ._session.saying import Saying
+from ._session.sources import pictures
 from ._session.waiting import Expected, Waiting
 from .images import Image
 from .tools import Tool
@@ -204,8 +205,8 @@ class RealtimeSession(Saying, Waiting):
                 pieces of raw samples (sent as they come); files as in `stream_audio`.
             text: Sent as a text item where the model takes them (3.5, 3.8); as the instructions of this response on
                 older models, which is not quite the same: it is not remembered.
-            images: As in `append_image`. Without audio, a second of silence goes first, because the service wants
-                audio before pictures.
+            images: A list, or one alone; each as in `append_image`. Without audio, a second of silence goes first,
+                because the service wants audio before pictures.
             stream: Return at once; iterate over the turn to get its pieces as they come.
             timeout: Seconds for the whole turn; None takes ``Timeouts.turn``.
 
@@ -222,7 +223,7 @@ class RealtimeSession(Saying, Waiting):
         turn = self._turns.begin(
             audio=audio,
             text=text,
-            images=tuple(images),
+            images=pictures(images),
             timeout=self.timeouts.turn if timeout is None else timeout,
             background=stream,
         )

@@ -9,6 +9,7 @@ import contextlib
 import os
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import attrs
@@ -64,6 +65,10 @@ class Piece:
         return self.event.audio if isinstance(self.event, ev.ResponseAudioDelta) else b""
 
 
+def _tenths(ms: float | None) -> str:
+    return "None" if ms is None else f"{ms:.1f}"
+
+
 @attrs.define(kw_only=True)
 class Timing:
     """When things happened, in ms since the question began to be sent; None for what did not happen.
@@ -77,12 +82,12 @@ class Timing:
         done_ms: The answer was complete.
     """
 
-    sent_ms: float | None = None
-    speech_stopped_ms: float | None = None
-    response_created_ms: float | None = None
-    first_text_ms: float | None = None
-    first_audio_ms: float | None = None
-    done_ms: float | None = None
+    sent_ms: float | None = attrs.field(default=None, repr=_tenths)
+    speech_stopped_ms: float | None = attrs.field(default=None, repr=_tenths)
+    response_created_ms: float | None = attrs.field(default=None, repr=_tenths)
+    first_text_ms: float | None = attrs.field(default=None, repr=_tenths)
+    first_audio_ms: float | None = attrs.field(default=None, repr=_tenths)
+    done_ms: float | None = attrs.field(default=None, repr=_tenths)
 
     @property
     def latency_ms(self) -> float | None:
@@ -203,9 +208,12 @@ class Turn:
         """Write the spoken answer as a WAV file.
 
         Raises:
-            ValueError: There is no audio.
+            ValueError: There is no audio, or the name promises another format.
             OSError: The file cannot be written.
         """
+        suffix = Path(path).suffix.lower()
+        if suffix not in ("", ".wav", ".wave"):
+            raise ValueError(f"save() writes WAV, and {os.fspath(path)} would be taken for {suffix}: name it .wav")
         audio = self.audio
         if not audio:
             raise ValueError("the answer has no audio to save; was the session asked for text only?")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import re
 import socket
 import struct
 import threading
@@ -244,11 +245,14 @@ def test_unsent_audio_is_kept_within_its_bound_and_what_was_heard_is_not_sent_ag
         with session:
             session.append_audio(bytes(3200))
             assert cut.wait(SOON)
-            listener.next("on_reconnecting")
+            assert re.fullmatch(r"try 1 in 0\.0 s: the connection broke: .*", str(listener.next("on_reconnecting")))
+            assert session.state == "reconnecting"
             for _ in range(8):  # 800 ms, of which 500 are kept
                 session.append_audio(bytes(3200))
             go.set()
             lost = listener.next("on_reconnected")
+            assert session.state == "open"
+            assert re.match(r"\d+\.\d s without a connection; lost: 100 ms of audio nobody has answered, ", str(lost))
             assert lost.audio_ms == 100
             assert lost.dropped_audio_ms == 300
             assert session.stats.audio_dropped_ms == 300

@@ -240,6 +240,25 @@ class SessionConfig(Part):
 _SETTABLE = tuple(field.name for field in attrs.fields(SessionConfig) if field.name != "spelling")
 
 
+# What these are called elsewhere, and here.
+_MEANT = {
+    "vad": "turn_detection (ServerVad(), SemanticVad(), or None for manual mode)",
+    "system": "instructions",
+    "system_prompt": "instructions",
+    "system_message": "instructions",
+    "prompt": "instructions",
+    "language": "input_audio_transcription=Transcription(language=…)",
+    "transcription": "input_audio_transcription",
+    "stream": "session.ask(…, stream=True)",
+    "functions": "tools",
+    "max_output_tokens": "max_tokens",
+    "max_response_output_tokens": "max_tokens",
+    "output_modalities": "modalities",
+    "response_modalities": "modalities",
+    "search": "enable_search",
+}
+
+
 def _naming_the_nearest(init: Callable[..., None]) -> Callable[..., None]:
     """Wrap the constructor: attrs' own TypeError names the wrong keyword, but not what was meant."""
     known = frozenset((*_SETTABLE, "spelling"))
@@ -248,6 +267,8 @@ def _naming_the_nearest(init: Callable[..., None]) -> Callable[..., None]:
     def __init__(self: SessionConfig, *args: Any, **fields: Any) -> None:  # noqa: N807  # shown in tracebacks
         if not fields.keys() <= known:
             name = next(name for name in fields if name not in known)
+            if name.lower() in _MEANT:
+                raise TypeError(f"SessionConfig has no field {name!r}; what you want is {_MEANT[name.lower()]}")
             hint = nearest(name, _SETTABLE)
             raise TypeError(
                 f"SessionConfig has no field {name!r}: {hint} "

@@ -7,6 +7,7 @@ waits for comes from the network thread, so it works inside callbacks too.
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 import time
 from collections import deque
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from ..session import RealtimeSession
 
 _THREAD = "dashscope_rt-ask"
+_SHORTEST_MS = 100.0  # "buffer too small" below it; the service may want more. Source: error catalogue
 _LEAD_MS = 1000.0  # silence before pictures that come without audio
 _PATIENCE_S = 5.0  # until a response.create counts as dropped
 _PATIENCE_AFTER_TRANSCRIPT_S = 1.0
@@ -61,7 +63,7 @@ class TurnTaking:
         turn = Turn(connection, timeout=timeout, vad=session.uses_vad, tools_answer=tools_answer)
         turn._written, turn._silent = text, question.audio is None and bool(images)
         before = self._current
-        if before is not None and before._connection is connection and before._left:
+        if before is not None and before._connection is connection and before._left and not before.done:
             before._abandon()  # nobody reads its rest any more
         self._claim(turn, connection, deadline)
         try:
@@ -131,6 +133,9 @@ class TurnTaking:
         if audio is None:
             return _Question(None, text, jpegs)
         source = read_source(audio, session.input_rate, model.input_rates, CHUNK_MS)
+        if source.total_ms is not None and source.total_ms < _SHORTEST_MS and not images and not session.uses_vad:
+            name = os.fspath(audio) if isinstance(audio, (str, os.PathLike)) else "the audio"
+            raise ValueError(f"{name} lasts {source.total_ms:g} ms, and the service takes no turn below 100 ms")
         return _Question(source.pieces, text, jpegs)
 
     # ---- feeding ----------------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ import sys
 import threading
 import time
 import traceback
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
@@ -133,6 +134,20 @@ class Registry:
         return self._by_key.get(key, ())
 
 
+def warn_of_misspelling(name: str, stacklevel: int) -> None:
+    """Warn of an event's name that this version does not know and that is nearly one it knows; new ones may come."""
+    if name in ev.SERVER_EVENTS:
+        return
+    import difflib  # only for a message
+
+    close = difflib.get_close_matches(name, ev.SERVER_EVENTS, n=1, cutoff=0.7)
+    if close:
+        warnings.warn(
+            f"this version knows no event {name!r} and may wait for it in vain; did you mean {close[0]!r}?",
+            stacklevel=stacklevel,
+        )
+
+
 def key_of(event: str | type) -> str | type:
     """Return the registry's key for a wire type's name or an event class.
 
@@ -145,6 +160,7 @@ def key_of(event: str | type) -> str | type:
     if isinstance(event, str):
         if event in FRIENDLY:
             raise ValueError(f"{event!r} is a method of its own: use session.{event}(...)")
+        warn_of_misspelling(event, 4)
         return f"event {event}"
     raise TypeError(f"on() takes a wire type such as 'response.done', an event class or AnyEvent, not {event!r}")
 

@@ -29,7 +29,15 @@ from .._network.thread import NetworkThread, Redial, closed_error
 from .._network.transport import Dialing, Endpoint
 from ..audio.pcm import duration_ms, silence
 from ..config import Keepalive, Limits, Reconnect, Timeouts
-from ..errors import APIError, BadRequestError, CloseInfo, ConnectionFailed, DeadlineExceeded, RealtimeError
+from ..errors import (
+    APIError,
+    BadRequestError,
+    CloseInfo,
+    ConnectionClosed,
+    ConnectionFailed,
+    DeadlineExceeded,
+    RealtimeError,
+)
 from . import process as _process
 from .callbacks import Inbox, Reader, Registry
 from .calling import Calling, Toolbox
@@ -120,6 +128,11 @@ class Connection(Receiving):
     def phase(self) -> str:
         """Where on the way from DIALLING to ENDED it is; see `_opening`."""
         return ENDED if self.info is not None else self._opening.phase
+
+    @property
+    def reconnecting(self) -> bool:
+        """Whether a lost connection is being replaced."""
+        return self._lost is not None and self.info is None
 
     def _dial(self) -> Dialing:
         # The caller's thread for the first try, the network thread for the others.
@@ -393,7 +406,11 @@ class Connection(Receiving):
         # Under `changed`: account for what the old connection takes with it.
         keep = int(policy.audio_buffer_ms * self._input_rate / 1000) * 2
         unsent = [item for item in self.network.unsent() if not item.audio_bytes] + self._outbox.hold(keep)
-        error = closed_error(info)
+        error = ConnectionClosed(
+            f"the connection was lost in the middle of this ({info}); it is being replaced and the session goes on:"
+            " ask again",
+            info,
+        )
         responses, events, notices = self.state.lose(error, now)
         heard = self.counters.unaccepted_ms() + self.counters.audio_ms(self.network.unsent())
         self.counters.accepted()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 from .. import codec, config
 from .. import events as ev
@@ -77,6 +77,18 @@ class Held(Listening):
         return self._connection is not None and self._connection.phase == OPEN and self._pid == os.getpid()
 
     @property
+    def state(self) -> Literal["new", "connecting", "open", "reconnecting", "closed"]:
+        """Where the session is in its life; ``reconnecting`` while a lost connection is being replaced."""
+        connection = self._connection
+        if connection is None:
+            return "new"
+        if connection.phase == ENDED or self._pid != os.getpid():
+            return "closed"
+        if connection.phase == OPEN:
+            return "open"
+        return "reconnecting" if connection.reconnecting else "connecting"
+
+    @property
     def close_info(self) -> CloseInfo | None:
         """How the session ended; None while it lives."""
         return self._connection.info if self._connection is not None else None
@@ -93,8 +105,11 @@ class Held(Listening):
 
     @property
     def output_rate(self) -> int:
-        """Hz of the model's speech."""
-        return self._open_connection().state.audio_rate
+        """Hz of the model's speech: as the service says, and before and after that as far as it is known."""
+        connection = self._connection
+        if connection is not None:
+            return connection.state.audio_rate
+        return self._configured_rate("output") or self.model.default_output_rate
 
     @property
     def uses_vad(self) -> bool:

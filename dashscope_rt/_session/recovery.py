@@ -37,6 +37,10 @@ class Reconnecting:
     info: CloseInfo | None = None
     error: RealtimeError | None = None
 
+    def __str__(self) -> str:
+        why = "planned" if self.planned else str(self.error if self.error is not None else self.info)
+        return f"try {self.attempt} in {self.delay:.1f} s: {why}"
+
 
 @attrs.frozen(kw_only=True)
 class Lost:
@@ -60,6 +64,16 @@ class Lost:
     not_restored: tuple[str, ...] = ()
     restored_chars: int = 0
     gap_s: float = 0.0
+
+    def __str__(self) -> str:
+        gone = [
+            f"{len(self.responses)} answers" if self.responses else "",
+            f"{self.audio_ms:.0f} ms of audio nobody has answered" if self.audio_ms else "",
+            f"{self.dropped_audio_ms:.0f} ms of audio that waited" if self.dropped_audio_ms else "",
+            *self.events,
+            *self.not_restored,
+        ]
+        return f"{self.gap_s:.1f} s without a connection; lost: {', '.join(filter(None, gone)) or 'nothing'}"
 
 
 class Recovery:

@@ -125,10 +125,18 @@ class Saying(Held):
     def commit(self) -> str:
         """End the user's turn (manual mode). Source: client events, input_audio_buffer.commit.
 
-        Creates the user's item; ask for an answer with `create_response`. In VAD mode the service does this itself,
-        and answers a commit with an internal error.
+        Creates the user's item; ask for an answer with `create_response`. The service refuses a turn that is too short
+        ("buffer too small": below 100 ms, and up to 300 ms were seen); its audio then stays, see `clear_audio`.
+
+        Raises:
+            ValueError: The session is in VAD mode: the service ends the turns itself, and answers a commit with an
+                internal error, sometimes with the end of the session.
         """
         connection = self._open_connection()
+        if self.uses_vad and self.model.creates_responses and not self._allow_unsupported:
+            raise ValueError(
+                "in VAD mode the service ends the turns itself; for commit() open the session with turn_detection=None"
+            )
         return connection.send(ev.InputAudioBufferCommit(event_id=connection.next_id()))
 
     def clear_audio(self) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -46,6 +48,7 @@ def read_source(audio: Any, rate: int, rates: tuple[int, ...], chunk_ms: float) 
         OSError: A file cannot be read.
     """
     if isinstance(audio, (str, os.PathLike)):
+        must_exist(audio)
         return _file(audio, rate, rates, chunk_ms)
     if isinstance(audio, (bytes, bytearray)) and is_wav(audio):
         audio = read_audio(audio)
@@ -54,6 +57,8 @@ def read_source(audio: Any, rate: int, rates: tuple[int, ...], chunk_ms: float) 
     if isinstance(audio, (bytes, bytearray, memoryview)):
         if not len(audio):
             raise ValueError("the audio is empty")
+        if len(audio) % 2:
+            raise ValueError(f"the audio has {len(audio):,} bytes, which ends in the middle of a 16-bit sample")
         return Source(pieces=chunks(audio, chunk_ms, rate), total_ms=duration_ms(len(audio), rate))
     if isinstance(audio, Iterable):
         own = getattr(audio, "rate", None)
@@ -66,6 +71,32 @@ def read_source(audio: Any, rate: int, rates: tuple[int, ...], chunk_ms: float) 
         f"audio must be an audio file's path or bytes, raw samples, or an iterable of raw samples, not"
         f" {type(audio).__name__}"
     )
+
+
+def pictures(images: Any) -> tuple[Any, ...]:
+    """Return the pictures as a tuple; one alone need not be in a list."""
+    if images is None:
+        return ()
+    alone = isinstance(images, (str, bytes, bytearray, os.PathLike)) or hasattr(images, "read")
+    alone = alone or hasattr(images, "size")  # Pillow, numpy
+    return (images,) if alone else tuple(images)
+
+
+def must_exist(path: str | os.PathLike[str]) -> None:
+    """See that a file of the question's is there.
+
+    Raises:
+        FileNotFoundError: It is not; where the name looks like a sentence, the message says where sentences go.
+    """
+    place = Path(path)
+    try:
+        if place.exists():
+            return
+    except (OSError, ValueError):  # no path at all: much too long, or with a NUL in it
+        pass
+    looks_written = isinstance(path, str) and (" " in path.strip() or not place.suffix)
+    hint = "; a written question goes into text=…" if looks_written else ""
+    raise FileNotFoundError(errno.ENOENT, f"no such file{hint}", os.fspath(path))
 
 
 def _file(path: str | os.PathLike[str], rate: int, rates: tuple[int, ...], chunk_ms: float) -> Source:

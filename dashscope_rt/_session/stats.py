@@ -16,6 +16,10 @@ from ..audio.pcm import duration_ms
 __all__ = ["Counters", "Stats"]
 
 
+def _tenths(ms: float) -> str:
+    return f"{ms:.1f}"
+
+
 @attrs.frozen(kw_only=True)
 class Stats:
     """A snapshot of ``session.stats``, since the session was opened; lost connections included.
@@ -37,9 +41,9 @@ class Stats:
         reconnects: Connections that replaced a lost or an old one.
     """
 
-    audio_queued_ms: float = 0.0
-    audio_sent_ms: float = 0.0
-    audio_dropped_ms: float = 0.0
+    audio_queued_ms: float = attrs.field(default=0.0, repr=_tenths)
+    audio_sent_ms: float = attrs.field(default=0.0, repr=_tenths)
+    audio_dropped_ms: float = attrs.field(default=0.0, repr=_tenths)
     frames_replaced: int = 0
     events_sent: int = 0
     events_received: int = 0
@@ -47,8 +51,8 @@ class Stats:
     bytes_received: int = 0
     unreadable: int = 0
     unknown: int = 0
-    callback_lag_ms: float = 0.0
-    callback_lag_max_ms: float = 0.0
+    callback_lag_ms: float = attrs.field(default=0.0, repr=_tenths)
+    callback_lag_max_ms: float = attrs.field(default=0.0, repr=_tenths)
     callback_errors: int = 0
     reconnects: int = 0
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from .. import events as ev
 from ..errors import CloseInfo, ConnectionClosed, DeadlineExceeded
+from .callbacks import warn_of_misspelling
 from .connection import Connection
 from .held import Held
 
@@ -46,6 +47,8 @@ class Waiting(Held):
         Raises:
             ConnectionClosed: The session is over.
         """
+        if isinstance(event, str):
+            warn_of_misspelling(event, 3)
         return Expected(self._open_connection(), _matcher(event), _named(event), self.timeouts.turn)
 
     def wait_ack(self, event_id: str, timeout: float | None = None) -> None:

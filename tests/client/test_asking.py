@@ -199,13 +199,15 @@ def test_audio_is_taken_in_every_form(kind: str, tmp_path: Path) -> None:
         ({"audio": wav_bytes(QUESTION, 44100)}, ValueError, "44,100 Hz.*16,000 Hz"),
         ({"audio": wav_bytes(b"", 16000)}, ValueError, "no audio"),
         ({"audio": b""}, ValueError, "empty"),
-        ({"audio": b"123"}, ValueError, "sample"),
+        ({"audio": bytes(3201)}, ValueError, "sample"),
+        ({"audio": bytes(3000)}, ValueError, "the audio lasts 93.75 ms, and the service takes no turn below 100 ms"),
         ({"audio": 7}, TypeError, "audio must be"),
-        ({"audio": "missing.wav"}, OSError, "missing"),
+        ({"audio": "missing.wav"}, FileNotFoundError, "no such file: 'missing.wav'"),
+        ({"audio": "What is the weather?"}, FileNotFoundError, "a written question goes into text=…: 'What is"),
         ({"text": " "}, ValueError, "empty"),
         ({"images": [b"\x89PNG"]}, ValueError, "PNG"),
     ],
-    ids=["rate", "empty wav", "empty", "half a sample", "int", "missing", "blank text", "png"],
+    ids=["rate", "empty wav", "empty", "half a sample", "too short", "int", "missing", "a sentence", "blank text", "png"],
 )
 def test_a_question_that_does_not_fit_is_refused_and_the_next_one_works(
     options: Any, error: type[Exception], says: str, monkeypatch: pytest.MonkeyPatch

@@ -102,7 +102,7 @@ def test_a_refused_commit_raises_in_the_ask_that_sent_it() -> None:
     text = "Error committing input audio buffer: buffer too small, or have no audio."
     heard = Heard()
     with manual(on_error=heard) as at:
-        asking = Background(at.session.ask, b"\0\0" * 10)
+        asking = Background(at.session.ask, b"\0\0" * 2000)
         take_audio(at)
         at.line.send(error_event(text))
         error = asking.error()

@@ -59,7 +59,7 @@ def test_a_question_that_was_committed_is_not_taken_back() -> None:
 
 def test_a_question_whose_commit_was_refused_is_taken_back() -> None:
     with manual() as at:
-        asking = Background(at.session.ask, PCM)
+        asking = Background(at.session.ask, bytes(3200))
         _, _, commit = take_audio(at)
         at.line.send(error_event("buffer too small", event_id=commit["event_id"]))
         assert isinstance(asking.error(), BadRequestError)
@@ -139,6 +139,26 @@ def test_a_stream_that_was_left_is_stopped_by_the_next_question() -> None:
         play(at, written("The new answer.", "resp_new"))
         assert asking.result().text == "The new answer."
         assert turn.status == "cancelled"
+
+
+def test_a_stream_that_was_read_to_its_end_is_left_alone() -> None:
+    """What runs by then was asked for by somebody else."""
+    interrupted = Heard()
+    with manual(on_interrupted=interrupted) as at:
+        turn = at.session.ask(stream=True)
+        at.line.read_event("response.create")
+        play(at, written())
+        assert "".join(piece.text for piece in turn) == turn.text
+        at.session.create_response()
+        at.line.read_event("response.create")
+        at.line.send(response_created("resp_other"))
+        at.settle()
+        asking = Background(at.session.ask)
+        play(at, written("Another.", "resp_other")[1:])
+        assert at.line.read_event()["type"] == "response.create", "and no response.cancel before it"
+        play(at, written("The next.", "resp_next"))
+        assert asking.result().text == "The next."
+        assert interrupted.all == []
 
 
 def test_a_stream_that_was_left_and_is_waited_for_goes_on() -> None:

@@ -602,7 +602,7 @@ def test_on_close_may_open_the_session_again() -> None:
 
         session.on_close(again)
         session.connect()
-        session.commit()
+        session.send_raw({"type": "input_audio_buffer.commit"})
         assert reopened.get() is True
         session.close()
 

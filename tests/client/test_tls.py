@@ -65,7 +65,7 @@ def test_a_session_over_tls_with_a_ca_of_ones_own(authority: Authority) -> None:
         with client.session(MODEL, on_done=done) as session:
             for _ in range(20):
                 session.append_audio(PCM * 100)
-            session.commit()
+            session.send_raw({"type": "input_audio_buffer.commit"})
             response = done.get()
         assert response.audio == PCM * 600
         assert f"Authorization: Bearer {KEY}" in requests.get()
@@ -168,7 +168,7 @@ def test_an_end_without_goodbye_inside_tls_is_the_end_of_the_session(authority: 
     with Peer(script) as peer:
         client = client_for(peer.url.replace("ws:", "wss:"), ca_file=authority.file, timeouts=Timeouts(close=SOON))
         session = client.session(MODEL, on_close=closed).connect()
-        session.commit()
+        session.send_raw({"type": "input_audio_buffer.commit"})
         info = closed.get()
         assert (info.who, info.code) == ("network", 1006)
         assert isinstance(info.error, ConnectionFailed)

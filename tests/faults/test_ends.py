@@ -123,6 +123,7 @@ def test_the_end_in_the_middle_of_an_answer(table: Table, end: End) -> None:
     assert took < SOON
     with service(f"{end.fault}{MIDDLE}#1") as emulator, watched(emulator, reconnect=FAST) as watch:
         again = interrupted(watch)
+        assert ("the session goes on: ask again" in str(again.error)) is end.goes_on
         if end.goes_on:
             gone = lost_in(goes_on_after(watch))
             assert len(emulator.connections) == 2

@@ -139,7 +139,7 @@ def test_the_command_lists_the_faults_and_explains_a_bad_one() -> None:
     assert listed.returncode == 0
     assert listed.stdout == listing()
     bad = command("--fault", "reset@response.done", "--fault", "resett")
-    assert bad.returncode == 1
+    assert bad.returncode == 2
     assert "there is no fault 'resett'; did you mean reset?" in bad.stderr
     assert bad.stdout == ""
 
