@@ -78,6 +78,7 @@ def talk(
             microphone.close()
             speaker.close()
             thread.join(2.0)
+            display.over()  # what was being said when it ended stays on the screen
     raise failures[0]
 
 

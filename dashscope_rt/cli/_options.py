@@ -21,6 +21,7 @@ from . import _contexts, _request
 from ._contexts import Context
 
 _F = TypeVar("_F", bound=Callable[..., Any])
+RECORDED = ("texts", "audio", "ids")
 DEFAULT_MODEL = "qwen3.5-omni-flash-realtime"
 _VADS: dict[str, Any] = {"server": "server_vad", "semantic": "semantic_vad", "off": None}
 _VARIABLES = {
@@ -227,6 +228,8 @@ session_options = _stacked(
         click.option("--tools", "tool_files", multiple=True, type=_FILE,
                      help="A Python file whose functions the model may call."),
         click.option("--record", type=_PATH, help="Record the session into this file."),
+        click.option("--record-without", "left_out", multiple=True, type=click.Choice(RECORDED),
+                     help="What the recording leaves out: dots for texts, lengths of sound, numbers for identifiers."),
     ]
 )  # fmt: skip
 

@@ -11,7 +11,7 @@ from typing import Any
 import dashscope_rt as rt
 
 from . import _request
-from ._options import Settings
+from ._options import RECORDED, Settings
 from ._output import json_line, note, warn
 from ._tools import tell_calls
 
@@ -24,6 +24,7 @@ def opened(
     timeout: float,
     allow_unsupported: bool = False,
     record: Path | None = None,
+    left_out: Collection[str] = (),
     json_events: bool = False,
     reconnect: bool = False,
     tools: list[Any] | None = None,
@@ -39,6 +40,7 @@ def opened(
         timeout: Seconds a turn.
         allow_unsupported: Send also what the model is known not to take.
         record: Record it into this file.
+        left_out: What the recording is to leave out.
         json_events: Write every event on stdout.
         reconnect: Go on when the connection is lost.
         tools: Functions the model may call; None takes those of the request.
@@ -71,7 +73,8 @@ def opened(
         if record is not None:
             from dashscope_rt.recording import Recorder
 
-            recorder = stack.enter_context(Recorder(record).attach(session))
+            kept = {name: name not in left_out for name in RECORDED}
+            recorder = stack.enter_context(Recorder(record, **kept).attach(session))
             stack.callback(_recorded, recorder)
         events = _Events(session)
         if json_events:

@@ -76,6 +76,7 @@ def ask(
     tools = tools_of(request.config, options["programs"], options["tool_files"])
     with opened(
         chosen, request, timeout=timeout, allow_unsupported=options["allow_unsupported"], record=options["record"],
+        left_out=options["left_out"],
         tools=tools, say=None if quiet else lambda line: note(harmless(line)),
     ) as session:  # fmt: skip
         turn = session.ask(**question, images=request.images, stream=True, timeout=timeout)

@@ -57,8 +57,10 @@ def chat(
     Commands: /audio FILE  /image FILE  /text …  /voice NAME  /instructions …
               /cancel  /clear  /tools  /result TEXT  /save FILE  /help  /exit
     Ctrl-C stops the answer, and at the prompt the program.
-    Functions that the model may call are declared in the request file, under tools; --tool names
-    a program for one, --tools a Python file, and at the prompt you are asked for the result.
+
+    Functions that the model may call are declared in the request file, under tools. --tool names a program for one,
+    --tools a Python file with more; at the prompt you are asked for the result of the others.
+
     \b
     Examples:
       dashscope-rt chat
@@ -97,6 +99,7 @@ def chat(
                     timeout=options["timeout"],
                     allow_unsupported=options["allow_unsupported"],
                     record=options["record"],
+                    left_out=options["left_out"],
                     json_events=as_json,
                     reconnect=True,
                     tools=tools,
@@ -128,11 +131,14 @@ def chat(
 
 
 def _piped(session: rt.RealtimeSession, display: Display, answers: Answers, timeout: float) -> int:
-    """Sound on stdin, as long as it comes; the service finds the turns."""
+    """Sound on stdin, as long as it comes; the service finds the turns.
+
+    No faster than it would be spoken: in a file the next question would cut off the answer to the one before.
+    """
     stream = Stream(session, display, answers)
     with display:
         display.state("listening")
-        stream.feed(_files.pieces(sys.stdin.buffer, session.input_rate))
+        stream.feed(rt.audio.paced(_files.pieces(sys.stdin.buffer, session.input_rate), session.input_rate))
         stream.finish(timeout)
     if stream.failure is not None:
         raise stream.failure

@@ -9,19 +9,19 @@ import contextlib
 import importlib
 import logging
 import os
-import signal
 import sys
-import threading
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import click
 
 import dashscope_rt as rt
 
+from ._signals import INTERRUPTED, heard, just_heard
+
 NAME = "dashscope-rt"
 _COMPLETION = "_DASHSCOPE_RT_COMPLETE"  # click's name for it
-OK, FAILED, USAGE, AUTHENTICATION, INTERRUPTED, TERMINATED = 0, 1, 2, 3, 130, 143
+OK, FAILED, USAGE, AUTHENTICATION = 0, 1, 2, 3
 
 # Loaded when they are run: --help and completion stay quick.
 _COMMANDS = {
@@ -116,7 +116,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # no text ends the program
     try:
         try:
-            with _terminated_in_order():
+            with heard():
                 code = _run(list(arguments))
             sys.stdout.flush()
         except BaseException as error:
@@ -133,25 +133,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     except Exception as error:  # noqa: BLE001 — the last place that can say it in one line
+        if isinstance(error, (ImportError, SystemError)) and (code := just_heard()):
+            return code
         return _explain(error)
     return code
-
-
-@contextlib.contextmanager
-def _terminated_in_order() -> Iterator[None]:
-    """Let SIGTERM end the program as Ctrl-C does: sessions are closed, and the terminal is as it was before."""
-
-    def end(*_: object) -> None:
-        raise SystemExit(TERMINATED)
-
-    mine = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
-    if mine:
-        signal.signal(signal.SIGTERM, end)
-    try:
-        yield
-    finally:
-        if mine:
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _run(arguments: list[str]) -> int:

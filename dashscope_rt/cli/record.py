@@ -15,7 +15,7 @@ from dashscope_rt.recording import Recording, Replay
 
 from . import _files
 from ._display import Display, harmless
-from ._options import debug_option
+from ._options import RECORDED, debug_option
 from ._output import console, json_line, note, print_table, warn
 from ._timeline import rows, totals
 
@@ -23,22 +23,26 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 @click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@click.option("--without", "left_out", multiple=True, type=click.Choice(RECORDED),
+              help="Leave out what was said and written, the sound, the identifiers; may be given often.")  # fmt: skip
 @click.argument("file", type=click.Path(path_type=Path))
 @click.argument("command", type=click.Choice(["ask", "chat"]))
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
-def record(file: Path, command: str, arguments: tuple[str, ...]) -> int:
+def record(left_out: tuple[str, ...], file: Path, command: str, arguments: tuple[str, ...]) -> int:
     """Record a session of ask or chat into one file, without keys; a crash leaves what there was.
 
-    The same as the option --record of these commands.
+    The same as the options --record and --record-without of these commands.
 
     \b
     Examples:
       dashscope-rt record call.jsonl chat
       dashscope-rt record call.jsonl ask --audio question.wav
+      dashscope-rt record --without texts --without audio call.jsonl chat
     """
     from .main import NAME, group
 
-    with group.make_context(NAME, [command, "--record", str(file), *arguments]) as context:
+    without = [word for name in left_out for word in ("--record-without", name)]
+    with group.make_context(NAME, [command, "--record", str(file), *without, *arguments]) as context:
         result = group.invoke(context)
     return result if isinstance(result, int) else 0
 

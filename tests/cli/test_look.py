@@ -393,3 +393,16 @@ def test_the_shells_take_their_completion(shell: str, tmp_path: Path) -> None:
     (tmp_path / "script").write_bytes(script)
     checked = subprocess.run([program, "-n", str(tmp_path / "script")], capture_output=True, text=True)
     assert (checked.returncode, checked.stderr) == (0, "")
+
+
+def test_a_recording_leaves_out_what_it_is_told_to(ready: Emulator, tmp_path: Path) -> None:
+    secret = "the code is 4711"
+    assert main(["record", "--without", "texts", "--without", "ids", "r.jsonl", "ask", secret, "-o", "a.wav"]) == 0
+    assert main(["ask", secret, "--record", "s.jsonl", "--record-without", "audio", "-o", "b.wav"]) == 0
+    without_texts, without_audio = (Path(name).read_text() for name in ("r.jsonl", "s.jsonl"))
+    assert "4711" not in without_texts
+    assert "sess_emulator" not in without_texts
+    assert '"data":' in without_texts
+    assert "4711" in without_audio
+    assert '"data":' not in without_audio
+    assert main(["record", "--without", "names", "t.jsonl", "ask", "Hello"]) == 2

@@ -176,3 +176,29 @@ def test_examples_do_what_they_say(line: str, tmp_path: Path, emulator: Emulator
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_an_interrupt_is_never_lost(tmp_path: Path) -> None:
+    """Not in a callback whose exceptions end there, and not when an import takes it for an error of its own."""
+    code = (
+        "import gc, os, signal, sys, threading, time, weakref\n"
+        "from dashscope_rt.cli import main as program\n"
+        "class Thing: ...\n"
+        "def swallowed(_arguments):\n"
+        "    thing = Thing()\n"
+        "    end = weakref.ref(thing, lambda _: (os.kill(os.getpid(), signal.SIGINT), time.sleep(0.2)))\n"
+        "    del thing; gc.collect()\n"
+        "    threading.Event().wait()\n"
+        "def disguised(_arguments):\n"
+        "    try:\n"
+        "        os.kill(os.getpid(), signal.SIGINT); time.sleep(5)\n"
+        "    except KeyboardInterrupt: raise ImportError('could not import') from None\n"
+        "program._run = locals()[sys.argv[1]]\n"
+        "sys.exit(program.main([]))"
+    )
+    for name in ("swallowed", "disguised"):
+        done = subprocess.run(
+            [sys.executable, "-c", code, name], capture_output=True, text=True, timeout=30, cwd=tmp_path,
+            env=environment(tmp_path),
+        )  # fmt: skip
+        assert (done.returncode, done.stderr) == (130, ""), name

@@ -142,26 +142,30 @@ def test_names_are_shown_as_they_are(ready: Emulator, tmp_path: Path, capsys: py
 @pytest.mark.full
 @pytest.mark.parametrize("suffix", [".wav", ".flac"])
 def test_a_long_file_takes_little_memory(tmp_path: Path, emulator: Emulator, suffix: str) -> None:
-    """Ten minutes at 48 kHz in stereo are 115 MB; two of them at once."""
+    """Five minutes at 48 kHz in stereo are 58 MB, read whole many times that; two of them at once."""
+    if not sys.platform.startswith("linux"):
+        pytest.skip("the peak is read from /proc")
     import soundfile
 
     path = tmp_path / f"long{suffix}"
     noise = np.zeros((48_000, 2), dtype="int16")
     noise[:20_000] = (np.random.default_rng(7).normal(0, 3000, (20_000, 2))).astype("int16")
     with soundfile.SoundFile(path, "w", 48_000, 2, subtype="PCM_16") as file:
-        for _ in range(600):
+        for _ in range(300):
             file.write(noise)
     code = (
-        "import resource, sys; from dashscope_rt.__main__ import main\n"
-        "code = main(sys.argv[1:]); print(code, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)"
-    )
+        "import sys; from dashscope_rt.__main__ import main\n"
+        "code = main(sys.argv[1:])\n"
+        "peak = next(line for line in open('/proc/self/status') if line.startswith('VmHWM'))\n"
+        "print(code, int(peak.split()[1]) // 1024)"
+    )  # not getrusage(): its peak counts from before the program was loaded, when it was this one
     done = subprocess.run(
-        [sys.executable, "-c", code, "transcribe", path, path, "--speed", "0", "--format", "json"],
-        capture_output=True, text=True, timeout=100, cwd=tmp_path,
+        [sys.executable, "-c", code, "transcribe", path, path, "--speed", "0", "--format", "json", "--timeout", "100"],
+        capture_output=True, text=True, timeout=115, cwd=tmp_path,
         env=environment(tmp_path, DASHSCOPE_REALTIME_URL=emulator.url, DASHSCOPE_API_KEY=KEY),
     )  # fmt: skip
     *rows, last = done.stdout.splitlines()
     returned, megabytes = map(int, last.split())
     assert returned == 0, done.stderr
-    assert [json.loads(row)["seconds"] for row in rows] == [pytest.approx(600, abs=0.2)] * 2
-    assert megabytes < 150
+    assert [json.loads(row)["seconds"] for row in rows] == [pytest.approx(300, abs=0.2)] * 2
+    assert megabytes < 130
