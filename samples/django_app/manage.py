@@ -1,6 +1,6 @@
 """Talk with the model from a page of a Django project.
 
-    pip install "dashscope_rt[django,emulator]"
+    pip install "dashscope_rt[django,emulator]" daphne
     python samples/django_app/manage.py runserver
 
 Then open http://127.0.0.1:8000. With DASHSCOPE_API_KEY set it talks to DashScope; without, to the emulator on this

@@ -30,21 +30,20 @@ FLAGS = [
 ]
 
 
-def missing() -> str | None:
-    """Why there can be no browser tests here; None: there can."""
+def need_browser() -> None:
+    """Leave a module out, and say why, where there is no browser."""
+    missing = None
     if CHROMIUM is None:
-        return "no browser tests: there is no chromium on this machine (apt-get install chromium)"
-    if importlib.util.find_spec("playwright") is None:
-        return 'no browser tests: playwright is not installed (pip install "dashscope_rt[tests]")'
-    return None
+        missing = "there is no chromium on this machine (apt-get install chromium)"
+    elif importlib.util.find_spec("playwright") is None:
+        missing = 'playwright is not installed (pip install "dashscope_rt[tests]")'
+    if missing is not None:
+        pytest.skip(f"no browser tests: {missing}", allow_module_level=True)
 
 
 @pytest.fixture(scope="package")
 def chromium() -> Iterator[BrowserType]:
     """Playwright's chromium; for the time of these tests only, because it keeps an event loop on this thread."""
-    reason = missing()
-    if reason is not None:
-        pytest.skip(reason)
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
@@ -112,6 +111,13 @@ class Sound:
         import numpy as np
 
         return np.flatnonzero(np.abs(self.samples) > 1e-4) + self.first
+
+
+def recorded(page: Page, ms: int = 50) -> None:
+    """Wait until what the page plays is recorded until ``ms`` from now."""
+    page.wait_for_function(
+        "(until) => recording.until() > until", arg=page.evaluate(f"recording.now() + recording.rate * {ms / 1000}")
+    )
 
 
 def played(page: Page) -> Sound:

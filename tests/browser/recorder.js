@@ -29,12 +29,7 @@ window.record = async (voice) => {
       }
       return { rate: context.sampleRate, first, samples: btoa(binary) };
     },
-    // Whether the last `ms` were silent, and something came before them. What is recorded may come late to the page.
-    silent(ms) {
-      if (!blocks.length || blocks.at(-1).at < this.now() - 0.05 * context.sampleRate) return false;
-      const blocksOf = Math.ceil((ms / 1000) * context.sampleRate / 128);
-      const loud = ({ samples }) => samples.some((value) => Math.abs(value) > 1e-4);
-      return blocks.some(loud) && blocks.length > blocksOf && !blocks.slice(-blocksOf).some(loud);
-    },
+    // How far it is recorded; the page learns of it a little later than `now` says.
+    until: () => (blocks.length ? blocks.at(-1).at + blocks.at(-1).samples.length : 0),
   };
 };

@@ -14,8 +14,9 @@ import pytest
 
 import dashscope_rt
 
-from .conftest import RECORDER, Launch, played, watch
+from .conftest import RECORDER, Launch, need_browser, played, recorded, watch
 
+need_browser()
 np = pytest.importorskip("numpy")
 
 if TYPE_CHECKING:
@@ -146,7 +147,8 @@ def open_page(page: Page) -> Page:
 def test_what_the_server_sends_is_what_sounds_sample_by_sample(open_page: Page, server: Server) -> None:
     pcm = tone(440, 1000)
     server.send({"type": "response_started", "turn": 1}, *audio(1, pcm), {"type": "response_done", "turn": 1, "status": "completed"})
-    open_page.wait_for_function("seen('played', (event) => event.finished) && recording.silent(50)")
+    open_page.wait_for_function("seen('played', (event) => event.finished)")
+    recorded(open_page)
     sound = played(open_page)
     assert sound.rate == 24_000
     heard = np.round(sound.samples * 32768).astype("<i2")
@@ -164,10 +166,11 @@ def test_a_flush_fades_at_once_and_what_still_comes_of_that_turn_is_silent(open_
     open_page.wait_for_function("seen('played', (event) => event.ms > 300)")
     server.send({"type": "flush", "turn": 1}, *audio(1, tone(440, 500)))
     open_page.wait_for_function("seen('played', (event) => event.finished && event.flushed)")
-    open_page.wait_for_function("recording.silent(100)")
+    recorded(open_page, ms=200)
     server.send(*audio(1, tone(440, 500)), {"type": "response_started", "turn": 2}, *audio(2, tone(1000, 400)))
     server.send({"type": "response_done", "turn": 2, "status": "completed"})
-    open_page.wait_for_function("seen('played', (event) => event.turn === 2 && event.finished) && recording.silent(50)")
+    open_page.wait_for_function("seen('played', (event) => event.turn === 2 && event.finished)")
+    recorded(open_page)
     sound = played(open_page)
     loud = sound.loud()
     (gap,) = np.flatnonzero(np.diff(loud) > 2000)  # one pause, between the turns
@@ -184,12 +187,22 @@ def test_a_flush_fades_at_once_and_what_still_comes_of_that_turn_is_silent(open_
     assert abs(heard - len(cut) / 24) < 10, "the server is told how much really sounded"
 
 
+def test_stopping_the_answer_tells_the_server_too(open_page: Page, server: Server) -> None:
+    server.send({"type": "response_started", "turn": 1}, *audio(1, tone(440, 3000)))
+    open_page.wait_for_function("voice.phase === 'speaking'")
+    open_page.evaluate("voice.interrupt()")
+    assert open_page.evaluate("voice.phase") == "listening"
+    open_page.wait_for_function("seen('played', (event) => event.finished && event.flushed)")
+    assert server.of("interrupt") == [{"type": "interrupt"}]
+
+
 def test_a_hole_in_the_stream_fades_out_and_comes_back(open_page: Page, server: Server) -> None:
     pcm = tone(440, 801)
     server.send({"type": "response_started", "turn": 1}, *audio(1, pcm[: 48 * 401]))  # in the middle of a wave
     open_page.wait_for_function("voice.stats.holes === 1")
     server.send(*audio(1, pcm[48 * 401 :]), {"type": "response_done", "turn": 1, "status": "completed"})
-    open_page.wait_for_function("seen('played', (event) => event.finished) && recording.silent(50)")
+    open_page.wait_for_function("seen('played', (event) => event.finished)")
+    recorded(open_page)
     sound = played(open_page)
     assert len(sound.loud()) > 0.9 * 801 * 24
     assert np.abs(np.diff(sound.samples)).max() < 0.1, "no click"
@@ -201,7 +214,8 @@ def test_an_answer_begins_when_enough_of_it_is_there(open_page: Page, server: Se
     server.send({"type": "response_started", "turn": 1}, *audio(1, pcm[:4800]))  # 100 ms
     open_page.wait_for_function("window.later ??= recording.now() + 0.3 * recording.rate, recording.now() > later")
     server.send(*audio(1, pcm[4800:]), {"type": "response_done", "turn": 1, "status": "completed"})
-    open_page.wait_for_function("seen('played', (event) => event.finished) && recording.silent(50)")
+    open_page.wait_for_function("seen('played', (event) => event.finished)")
+    recorded(open_page)
     loud = played(open_page).loud()
     assert loud[0] > open_page.evaluate("later"), "a beginning that would have to stop at once waits"
     assert loud[-1] - loud[0] > 395 * 24, "and is not torn"
@@ -214,9 +228,10 @@ def test_a_short_answer_need_not_fill_the_buffer(open_page: Page, server: Server
 
 
 def test_turn_numbers_run_over_after_65535(open_page: Page, server: Server) -> None:
-    for turn in (65535, 65536, 65537):
+    turns = (65535, 65536, 65537, 200_000)  # with so many at once the message before says it
+    for turn in turns:
         server.send({"type": "response_started", "turn": turn}, *audio(turn, tone(440, 60)), {"type": "response_done", "turn": turn, "status": "completed"})
-    for turn in (65535, 65536, 65537):
+    for turn in turns:
         open_page.wait_for_function(f"seen('played', (event) => event.turn === {turn} && event.finished && event.ms === 60)")
 
 
@@ -338,6 +353,19 @@ def test_a_refused_login_is_told_in_the_server_s_words(page: Page, server: Serve
     assert page.evaluate("events.find(({ type }) => type === 'error').message") == (
         "The server does not let this page in: log in first"
     )
+
+
+def test_the_phases_of_a_spoken_turn_also_when_its_sound_overtakes_the_messages(open_page: Page, server: Server) -> None:
+    phases = "events.filter(({ type }) => type === 'state').map(({ phase }) => phase)"
+    server.send({"type": "speech_started"}, {"type": "speech_stopped"}, {"type": "response_started", "turn": 1})
+    server.send(*audio(1, tone(440, 300)), {"type": "response_done", "turn": 1, "status": "completed"})
+    open_page.wait_for_function("seen('played', (event) => event.turn === 1 && event.finished)")
+    assert open_page.evaluate(phases)[-4:] == ["hearing", "thinking", "speaking", "listening"]
+    server.send({"type": "speech_started"}, {"type": "response_started", "turn": 2}, *audio(2, tone(440, 300)))
+    open_page.wait_for_function("seen('played', (event) => event.turn === 2)")
+    server.send({"type": "speech_stopped"}, {"type": "response_done", "turn": 2, "status": "completed"})
+    open_page.wait_for_function("seen('played', (event) => event.turn === 2 && event.finished)")
+    assert open_page.evaluate(phases)[-3:] == ["hearing", "speaking", "listening"]
 
 
 def test_typing_needs_no_microphone(page: Page, server: Server) -> None:

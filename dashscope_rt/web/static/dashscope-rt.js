@@ -2,6 +2,7 @@
 /**
  * Talk with a realtime model through your own server (`dashscope_rt.web`): microphone, loudspeaker, camera, text.
  * An ES module without dependencies and without a build step. The API key stays on the server.
+ * For browsers with AudioWorklet and private class members: Chromium, Firefox and Safari since 2021 or so.
  *
  *   import { Voice } from "./dashscope-rt.js";
  *
@@ -68,7 +69,8 @@ export class Voice extends EventTarget {
   /** @type {Set<number>} */
   #unheard = new Set(); // turns of which something is still to sound
   #askedAt = 0; // when you stopped speaking, or sent; performance.now()
-  #askedAfter = -1; // the newest turn at that moment: a later one is the answer; -1: it has come
+  #askedAfter = -1; // the newest turn before that: a later one is the answer; -1: it has come
+  #spokenAfter = 0; // the newest turn when you began to speak
   #playedAt = 0; // when the server was last told what has sounded
   #levels = { input: 0, output: 0 };
   #dropping = false;
@@ -166,8 +168,8 @@ export class Voice extends EventTarget {
 
   /** @param {string} text What you would have said. @throws {VoiceError} not-open */
   sendText(text) {
-    this.#flush(this.#turn); // who types does not listen any more; the server stops the answer by itself
     this.#send({ type: "text", text });
+    this.#flush(this.#turn); // who types does not listen any more; the server stops the answer by itself
     this.#asked();
   }
 
@@ -321,8 +323,8 @@ export class Voice extends EventTarget {
       return;
     }
     if (type === "flush") this.#flush(detail.turn);
-    else if (type === "speech_started") this.#enter(this.#state, "hearing");
-    else if (type === "speech_stopped") this.#asked();
+    else if (type === "speech_started") this.#speaks();
+    else if (type === "speech_stopped") this.#asked(this.#spokenAfter); // audio of the answer may overtake this message
     else if (type === "response_started") this.#responds(detail.turn);
     else if (type === "response_done") this.#responded(detail);
     else if (type === "reconnecting") this.#enter("reconnecting", this.#phase, { ...detail, where: "service" });
@@ -338,9 +340,13 @@ export class Voice extends EventTarget {
     else if (turn < newest - TURN_NUMBERS / 2) turn += TURN_NUMBERS;
     turn += this.#offset;
     this.#turn = Math.max(this.#turn, turn);
-    if (turn <= this.#flushed) return;
-    this.#unheard.add(turn);
+    if (turn > this.#flushed) this.#unheard.add(turn); // what is late the worklet throws away
     this.#sound?.play(turn, frame);
+  }
+
+  #speaks() {
+    this.#spokenAfter = this.#turn;
+    this.#enter(this.#state, "hearing");
   }
 
   /** @param {number} turn */
@@ -376,10 +382,12 @@ export class Voice extends EventTarget {
     return new VoiceError("not-open", sentence);
   }
 
-  #asked() {
-    this.#askedAt = performance.now();
-    this.#askedAfter = this.#turn;
-    if (this.#state === "open") this.#enter("open", "thinking");
+  /** @param {number} [after] The newest turn that is not the answer. */
+  #asked(after = this.#turn) {
+    const sounds = this.#sounding > after;
+    this.#askedAt = sounds ? 0 : performance.now();
+    this.#askedAfter = after;
+    if (this.#state === "open") this.#enter("open", sounds ? "speaking" : "thinking");
   }
 
   /** @param {ArrayBuffer} frame @param {number} rms */

@@ -94,6 +94,7 @@ export class Sound {
     track.enabled = !this.muted;
     track.onended = () => void this.replaceMicrophone();
     this.capture ??= this.makeCapture();
+    this.microphone?.disconnect();
     this.microphone = this.context.createMediaStreamSource(stream); // kept: Firefox collects what nobody holds
     this.microphone.connect(this.capture);
   }

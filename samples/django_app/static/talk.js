@@ -30,7 +30,7 @@ $("mute").onclick = () => {
 };
 $("camera").onclick = () => attempt(() => ($("preview").hidden ? voice.cameraOn() : voice.cameraOff()));
 document.addEventListener("keydown", ({ key }) => {
-  if (key === "Escape" && voice.state === "open") voice.interrupt();
+  if (key === "Escape") voice.interrupt();
 });
 $("write").onsubmit = (event) => {
   event.preventDefault();
@@ -53,7 +53,7 @@ for (const button of document.querySelectorAll("button:disabled")) button.disabl
 const STATES = {
   idle: "Not connected",
   connecting: "Connecting …",
-  reconnecting: "Connection lost, trying again …",
+  reconnecting: "Reconnecting …",
   closed: "Ended",
   listening: "Listening",
   hearing: "Hearing you",
@@ -74,7 +74,7 @@ voice.addEventListener("state", ({ detail: { state, phase } }) => {
   for (const id of ["camera", "interrupt", "end", "levels"]) $(id).hidden = over;
   $("mute").hidden = over || !voice.listens;
   $("camera").disabled = state !== "open";
-  $("interrupt").disabled = state !== "open" || (phase !== "speaking" && phase !== "thinking");
+  $("interrupt").disabled = phase !== "speaking" && phase !== "thinking"; // what has come still sounds while it reconnects
   if (over) {
     pressed("mute", false, "Muted", "Mute");
     meter(0, 0);
