@@ -20,7 +20,7 @@ from ..audio.pcm import duration_ms
 from . import messages
 from .outgoing import Outgoing
 
-_REMEMBERED = 256  # responses
+_REMEMBERED = 64  # responses
 _BETWEEN_MS = 250.0
 
 
@@ -41,13 +41,20 @@ class Ear:
         outgoing: The browser's queue.
         too_slow: Called when the browser is too far behind; on the network thread, must return at once.
         clock: Seconds.
+        ahead_ms: So much speech may have been sent and not have sounded.
     """
 
     def __init__(
-        self, outgoing: Outgoing, too_slow: Callable[[], None], clock: Callable[[], float] = time.monotonic
+        self,
+        outgoing: Outgoing,
+        too_slow: Callable[[], None],
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        ahead_ms: float = float("inf"),
     ) -> None:
         self._outgoing = outgoing
         self._too_slow = too_slow
+        self._ahead_ms = ahead_ms
         self._clock = clock
         # Guards everything below; a leaf: only the outgoing queue is called under it.
         self._lock = threading.Lock()
@@ -88,7 +95,8 @@ class Ear:
             if entry.stopped_at is not None:
                 return False
             ms = duration_ms(len(pcm), rate or 24_000)
-            fits = self._outgoing.put_audio(entry.turn, pcm, ms)
+            # Some servers take everything, whoever reads it: then only what has sounded says how far behind it is.
+            fits = self._unheard_ms() + ms <= self._ahead_ms and self._outgoing.put_audio(entry.turn, pcm, ms)
             if fits:
                 entry.sent_ms += ms
                 if entry.began_at is None:
@@ -130,6 +138,9 @@ class Ear:
     def given_ms(self, source: str = "") -> float:
         """The same: what a browser has queued falls silent with the flush."""
         return self.heard_ms(source)
+
+    def _unheard_ms(self) -> float:
+        return sum(entry.sent_ms - self._heard(entry) for entry in self._by_id.values() if entry.stopped_at is None)
 
     def _heard(self, entry: _Spoken) -> float:
         now = entry.stopped_at if entry.stopped_at is not None else self._clock()

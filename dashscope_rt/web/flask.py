@@ -108,7 +108,7 @@ class Voice:
         try:
             if is_upgrade(request.environ):  # a server that does not know what it passes on
                 find_socket(request.environ)
-            self._admit().release()
+            self.gateway.check(request, origin=request.headers.get("Origin"), host=request.host)
         except Refused as refused:
             return _refusal(refused)
         except NoSocketError as error:

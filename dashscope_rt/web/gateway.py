@@ -5,20 +5,21 @@ from __future__ import annotations
 import copy
 import logging
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
 import attrs
 
 from ..client import DEFAULT_MODEL, RealtimeClient
 from ..tools import Tool
-from .pool import Closing, Full, Pool, Seat, Taken
+from .pool import Full, Pool, Seat, Taken
 from .relay import Bounds, Prepared, Relay
 from .sockets import BrowserSocket
 
 __all__ = ["Gateway", "Refused"]
 
 _log = logging.getLogger("dashscope_rt.web")
+_T = TypeVar("_T")
 Wrap = Callable[[Callable[..., Any]], Callable[..., Any]]
 # authorize(request) -> the user's id, or None, which refuses
 Authorize = Callable[[Any], "str | int | None"]
@@ -132,6 +133,13 @@ class Gateway:
         Raises:
             Refused: It is not let in.
         """
+        return self._asked(self.pool.claim, request, origin, host)
+
+    def check(self, request: Any, *, origin: str | None, host: str) -> None:
+        """See whether `admit` would let somebody in; takes no seat, and nobody's away."""
+        self._asked(self.pool.look, request, origin, host)
+
+    def _asked(self, ask: Callable[[str | None], _T], request: Any, origin: str | None, host: str) -> _T:
         self.check_origin(origin, host)
         user: str | None = None
         if self.authorize is not None:
@@ -140,9 +148,7 @@ class Gateway:
                 raise Refused(401, "log in first")
             user = str(found) or None
         try:
-            return self.pool.claim(user)
-        except Closing as error:
-            raise Refused(503, str(error)) from None
+            return ask(user)
         except Full as error:
             raise Refused(503, str(error)) from None
         except Taken as error:

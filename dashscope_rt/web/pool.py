@@ -138,15 +138,8 @@ class Pool:
         """
         if self._pid != os.getpid():  # a worker of a preloading server: the parent's seats are not here
             self._begin()
-        older: list[Seat] = []
         with self._changed:
-            if self._closed:
-                raise Closing("this server is shutting down")
-            mine = [seat for seat in self._seats if user is not None and seat.user == user]
-            if mine and self.second == "refuse":
-                raise Taken("you are connected already, in another tab or on another device")
-            if len(self._seats) - len(mine) >= self.limit:
-                raise Full("all lines are busy; try again later")
+            mine = self._look(user)
             seat = Seat(self, user)
             older = self._leave(mine, messages.POLICY, "you are connected in another tab or on another device now")
             self._seats.append(seat)
@@ -163,6 +156,12 @@ class Pool:
         if self._signals:
             stopping.ensure()
         return seat
+
+    def look(self, user: str | None = None) -> None:
+        """See whether `claim` would give a seat, without taking it; raises what that raises."""
+        if self._pid == os.getpid():
+            with self._changed:
+                self._look(user)
 
     def close(self) -> None:
         """End every seat with 1013 and wait until they are free, at most ``close_s`` seconds; nobody gets one then."""
@@ -181,6 +180,17 @@ class Pool:
                 _log.warning("%d sessions were still open after %g s", len(self._seats), self.close_s)
 
     # ---- inside -----------------------------------------------------------------------------------------------
+
+    def _look(self, user: str | None) -> list[Seat]:
+        # Under the lock; returns the user's seats, which have to go.
+        if self._closed:
+            raise Closing("this server is shutting down")
+        mine = [seat for seat in self._seats if user is not None and seat.user == user]
+        if mine and self.second == "refuse":
+            raise Taken("you are connected already, in another tab or on another device")
+        if len(self._seats) - len(mine) >= self.limit:
+            raise Full("all lines are busy; try again later")
+        return mine
 
     def _leave(self, seats: list[Seat], code: int, reason: str, *, free: bool = True) -> list[Seat]:
         # Under the lock.

@@ -19,7 +19,7 @@ from typing import Any
 
 import attrs
 
-from ..errors import RealtimeError
+from ..errors import ConnectionClosed, RealtimeError
 from ..session import RealtimeSession
 from . import messages, telling
 from .ear import Ear
@@ -46,6 +46,8 @@ class Bounds:
             dropped, counted and told.
         output_ms: Speech that may wait for a slow browser, in ms; more ends the connection with 1008.
         output_bytes: The same for everything that waits, in bytes.
+        ahead_ms: Speech that has left and has not sounded, in ms, as the browser reports it: answers come faster than
+            they are spoken. More ends the connection with 1008.
         quiet_s: Seconds without an event until server-sent events get a comment, which shows whether anybody listens.
         close_s: Seconds for the end: of the session, and of what the browser is still to be told.
     """
@@ -55,6 +57,7 @@ class Bounds:
     microphone_ms: float = 10_000.0
     output_ms: float = 120_000.0
     output_bytes: int = 8 * 1024 * 1024
+    ahead_ms: float = 600_000.0
     quiet_s: float = 3.0
     close_s: float = 2.0
 
@@ -78,7 +81,8 @@ class Relay:
         clock: Seconds.
 
     Attributes:
-        active_at: When something last happened (speech, text, an answer), on the clock; for idle reapers.
+        active_at: When something last happened (speech, text, an answer or the sound of one), on the clock; for idle
+            reapers.
         session: The session, once there is one.
     """
 
@@ -95,7 +99,7 @@ class Relay:
         self._bounds = bounds or Bounds()
         self._clock = clock
         self._outgoing = Outgoing(self._bounds.output_ms, self._bounds.output_bytes)
-        self._ear = Ear(self._outgoing, self._too_slow, clock)
+        self._ear = Ear(self._outgoing, self._too_slow, clock, ahead_ms=self._bounds.ahead_ms)
         self._thread: threading.Thread | None = None  # of run()
         self._deadline: threading.Timer | None = None
         self._losing = False
@@ -126,6 +130,9 @@ class Relay:
         except ImportError as error:  # soxr: the administrator's affair, but the page shows it to the developer
             _log.error("%s", error)
             self._fail("not_installed", str(error), messages.FAILED)
+        except ConnectionClosed as error:
+            if error.info is not None:  # as on_close says it, which may be a moment behind
+                self._on_close(error.info)
         except RealtimeError as error:
             _log.warning("a browser's session failed: %s", error)
             self._fail(*telling.error(error), messages.FAILED)
@@ -157,8 +164,8 @@ class Relay:
 
     def _give_up(self) -> None:  # deadline thread
         self._socket.abort()
-        if self.session is not None:
-            self.session.close(0)
+        if self.session is not None and not self.session.is_open:
+            self.session.close(0)  # it is being opened; an open one is closed by run(), which takes its time for it
 
     def _fail(self, code: str, message: str, close: int) -> None:
         self._outgoing.put(text_frame("error", code=code, message=message, fatal=True))
@@ -254,6 +261,7 @@ class Relay:
         self._tell("speech_stopped")
 
     def _on_text(self, event: Any) -> None:
+        self.active_at = self._clock()
         response_id = event.response_id or ""
         turn = self._ear.turn(response_id)
         text = self._texts[response_id] = self._texts.get(response_id, "") + (event.delta or "")
@@ -352,6 +360,7 @@ class Relay:
         turn, ms = message.get("turn"), message.get("ms")
         if isinstance(turn, int) and isinstance(ms, (int, float)) and 0 <= ms < float("inf"):
             self._ear.played(turn, float(ms))
+            self.active_at = self._clock()  # somebody listens
         else:
             raise Unreadable('played has "turn", a whole number, and "ms", a number of at least 0')
 

@@ -55,9 +55,7 @@ def ensure() -> None:
     if threading.current_thread() is threading.main_thread():
         _install()
     elif _OURS is not None and callable(signal.getsignal(_OURS)):
-        ident = threading.main_thread().ident
-        if ident is not None:
-            signal.pthread_kill(ident, _OURS)
+        os.kill(os.getpid(), _OURS)  # handlers run in the main thread, whichever thread the kernel chooses
     else:
         _log.warning(
             "sessions will not be closed on SIGTERM: make the application in the main thread, or add"

@@ -6,9 +6,9 @@
     data: {"type":"response_done","status":"completed","text":…,"usage":{…},"latency_ms":{…}}
     data: {"type":"error","code":…,"message":…,"fatal":true}        in place of the last
 
-Each question has a session of its own: the service remembers nothing between two. When the browser goes away, the
-server closes the iterator, and with it the answer is cancelled. WSGI servers notice when they send something, so a
-comment is sent whenever nothing was for a while.
+Each question has a session of its own, which is the user's one session while it lasts: the service remembers nothing
+between two. When the browser goes away, the server closes the iterator, and with it the answer is cancelled. WSGI
+servers notice when they send something, so a comment is sent whenever nothing was for a while.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Answer:
         quiet_s: Seconds without an event until a comment is sent.
 
     Attributes:
-        active_at: When it began, on the monotonic clock.
+        active_at: When something last came, on the monotonic clock.
     """
 
     def __init__(self, prepare: Callable[[], Prepared], seat: Seat, text: str, *, quiet_s: float) -> None:
@@ -119,6 +119,8 @@ class Answer:
         """End it from outside; see `pool.Sitter`."""
         self._put("error", code="closed", message=reason, fatal=True)
         self._events.put(None)
+        if not self._asked:  # and perhaps nobody ever will, if the request was given up before it was answered
+            self._seat.release()
 
     def _put(self, kind: str, **fields: Any) -> None:
         self._events.put(f"data: {messages.text_frame(kind, **fields)}\n\n".encode())
@@ -160,6 +162,7 @@ class Answer:
         session.on_close(self._on_close)
 
     def _on_text(self, event: Any) -> None:
+        self.active_at = time.monotonic()
         self._said += event.delta or ""
         self._put("transcript", text=self._said, final=False)
 

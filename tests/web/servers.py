@@ -29,6 +29,7 @@ FLASK: dict[str, tuple[list[str], dict[str, str]]] = {
     "flask gthread": ([*_GUNICORN, "gthread", "--threads", "20", "tests.web.flask_app:app"], {}),
     "flask preload": ([*_GUNICORN, "gthread", "--threads", "20", "--preload", "tests.web.flask_app:app"], {}),
     "flask gevent": ([*_GUNICORN, "gevent", "tests.web.flask_app:app"], {}),
+    "flask gevent preload": ([*_GUNICORN, "gevent", "--preload", "tests.web.flask_app:app"], {}),
 }
 DJANGO: dict[str, tuple[list[str], dict[str, str]]] = {
     "django gthread": ([*_GUNICORN, "gthread", "--threads", "20", "tests.web.site.wsgi:application"], _DJANGO),

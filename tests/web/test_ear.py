@@ -121,6 +121,21 @@ def test_too_much_audio_is_told_and_not_queued(outgoing: Outgoing, clock: Clock)
     assert slow.is_set()
 
 
+def test_what_was_sent_and_has_not_sounded_is_bounded_whatever_the_server_takes(outgoing: Outgoing, clock: Clock) -> None:
+    slow = threading.Event()
+    ear = Ear(outgoing, slow.set, clock, ahead_ms=1000)
+    for turn in range(1, 4):
+        assert ear.write(bytes(MS * 900), f"resp_{turn}", 24_000)
+        taken(outgoing, 2)
+        ear.played(turn, 900)
+    assert ear.write(bytes(MS * 900), "resp_4", 24_000)
+    taken(outgoing, 2)
+    assert not ear.write(bytes(MS * 200), "resp_4", 24_000)
+    assert slow.is_set()
+    ear.stop("resp_4")
+    assert ear.write(bytes(MS * 900), "resp_5", 24_000), "what was flushed does not count"
+
+
 def test_too_many_bytes_are_too_much() -> None:
     outgoing = Outgoing(1e9, 1000)
     assert outgoing.put("x" * 900)
@@ -152,4 +167,4 @@ def test_a_session_that_speaks_for_hours_keeps_little(ear: Ear, outgoing: Outgoi
     for number in range(2000):
         ear.write(bytes(MS), f"resp_{number}", 24_000)
         taken(outgoing, 2)
-    assert len(ear._by_id) <= 256
+    assert len(ear._by_id) <= 64

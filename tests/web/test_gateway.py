@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from typing import Any
 
 import pytest
@@ -11,6 +12,8 @@ from dashscope_rt import RealtimeClient, Tool
 from dashscope_rt.testing import Emulator
 from dashscope_rt.web import messages, text
 from dashscope_rt.web.gateway import Gateway, Refused
+
+from .browser import SOON
 
 
 def gateway(**options: Any) -> Gateway:
@@ -172,6 +175,15 @@ def test_an_answer_can_be_ended_from_outside_and_closed_by_another_thread(emulat
     door.pool.close()
     came = b"".join(answer).decode()
     assert "shutting down" in came
+    assert door.pool.taken == 0
+
+
+def test_an_answer_that_was_forgotten_loses_its_seat_to_the_reaper() -> None:
+    door = gateway(limit=1, idle_s=0.05)
+    text.Answer(lambda: pytest.fail("nobody asks"), door.admit(None, origin=None, host=""), "Hello", quiet_s=5)
+    deadline = time.monotonic() + SOON
+    while door.pool.taken and time.monotonic() < deadline:
+        threading.Event().wait(0.01)
     assert door.pool.taken == 0
 
 

@@ -64,6 +64,18 @@ def test_the_newer_tab_wins_also_when_the_house_is_full() -> None:
     second.release()
 
 
+def test_who_only_looks_takes_no_place_and_nobodys_away() -> None:
+    places = pool(1)
+    places.look("ann")
+    with places.claim("ann") as seat:
+        places.look("ann")
+        assert seat.told is None
+        with pytest.raises(Full):
+            places.look("ben")
+    places.look("ben")
+    assert places.taken == 0
+
+
 def test_who_sits_down_late_is_told_what_happened_meanwhile() -> None:
     places = pool(2)
     first, second = places.claim("ann"), places.claim("ann")

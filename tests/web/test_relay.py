@@ -339,6 +339,27 @@ def test_dropping_is_told_when_it_begins_and_when_it_is_over(emulator: Emulator,
         assert not any(message["fatal"] for message in told)
 
 
+def test_listening_counts_as_something_that_happens(emulator: Emulator) -> None:
+    now = [1000.0]
+    running = Running(emulator.url, clock=lambda: now[0])
+    with running as tab:
+        tab.say("text", text="Hello")
+        tab.wait(type="response_done")
+        for kind, fields in (("played", {"turn": 1, "ms": 10}), ("text", {"text": "And now?"})):
+            now[0] += 60
+            tab.say(kind, **fields)
+            tab.say("newer")
+            with tab.changed:
+                assert tab.changed.wait_for(lambda: running.relay.active_at == now[0], SOON)
+        tab.wait(type="response_done", turn=2)
+        now[0] += 60
+        tab.binary(1, bytes(3200))
+        tab.say("newest")
+        with tab.changed:
+            assert tab.changed.wait_for(lambda: tab.types().count("error") == 3, SOON)
+        assert running.relay.active_at == now[0] - 60, "silence of a microphone is nothing"
+
+
 def test_no_thread_is_left(emulator: Emulator, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     before = {thread.ident for thread in threading.enumerate()}

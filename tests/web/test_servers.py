@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import signal
 import socket
+import struct
 import sys
+import threading
+import time
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +23,7 @@ from dashscope_rt.testing import Emulator
 
 from .browser import SOON
 from .conftest import sent_audio, spoken
+from .load import worker_of
 from .servers import DJANGO, FLASK, NO_SOCKETS, ROOT, Server
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="gunicorn and signals are POSIX")
@@ -113,7 +118,9 @@ def test_a_written_question_is_answered_with_server_sent_events(
     assert server.get("/voice/ask", headers={**headers, "Origin": "http://evil.example"}, data=b'{"text": "x"}')[0] == 403
 
 
-@pytest.mark.parametrize("name", ["flask run", "flask gthread", "django gthread", "django uvicorn", "flask waitress"])
+@pytest.mark.parametrize(
+    "name", ["flask run", "flask gthread", "django gthread", "django daphne", "django uvicorn", "flask waitress"]
+)
 def test_a_browser_that_goes_away_cancels_the_answer(
     name: str, server_called: Callable[[str], Server], shared_emulator: Emulator
 ) -> None:
@@ -182,6 +189,7 @@ def test_the_second_tab_takes_over(name: str, server_called: Callable[[str], Ser
         with server.browser(headers={"Cookie": "user=ann"}) as second, server.browser(headers={"Cookie": "user=ben"}) as other:
             second.wait(type="ready")
             other.wait(type="ready")
+            assert server.get("/voice/ws", headers={"Cookie": "user=ann"})[0] == 426, "who only asks takes nobody's place"
             assert first.wait_closed()[0] in (1008, 4008)
             assert first.messages[-1]["code"] == 1008
             assert "another tab" in first.messages[-1]["reason"]
@@ -199,10 +207,10 @@ def test_a_message_that_is_too_large_ends_the_connection(name: str, emulator: Em
 
 @pytest.mark.parametrize("name", KINDS)
 def test_who_says_nothing_for_long_is_ended(name: str, emulator: Emulator) -> None:
-    with Server(name, emulator.url, {"idle_s": 0.3}) as server, server.browser() as browser:
+    with Server(name, emulator.url, {"idle_s": 0.5}) as server, server.browser() as browser:
         browser.say(bytes(3200))  # a microphone in a silent room
         assert browser.wait_closed()[0] in (1008, 4008)
-        assert browser.messages[-1]["reason"] == "nothing was said for 0.3 s"
+        assert browser.messages[-1]["reason"] == "nothing was said for 0.5 s"
         emulator.wait_closed()
 
 
@@ -252,9 +260,10 @@ def test_the_reloaders_parent_has_no_session(kind: str, emulator: Emulator, tmp_
         assert len(emulator.connections) == 1
 
 
-def test_a_tab_that_hangs_is_given_up_and_the_others_go_on(emulator: Emulator) -> None:
-    """The kernel's buffers take a few seconds of speech; beyond them the relay's own bound counts."""
-    with Server("flask gthread", emulator.url, {"bounds": {"output_ms": 2000.0}}) as server:
+@pytest.mark.parametrize("name", ["flask gthread", "flask gevent", "django uvicorn", "django daphne"])
+def test_a_tab_that_hangs_is_given_up_and_the_others_go_on(name: str, emulator: Emulator) -> None:
+    """The kernel's buffers take a few seconds of speech, daphne takes all; beyond that the relay's own bounds count."""
+    with Server(name, emulator.url, {"bounds": {"output_ms": 20_000.0, "ahead_ms": 60_000.0}}) as server:
         small = ((socket.SOL_SOCKET, socket.SO_RCVBUF, 4096),)
         with server.browser(read=False, sockopt=small) as slow, server.browser() as quick:
             quick.wait(type="ready")
@@ -266,3 +275,60 @@ def test_a_tab_that_hangs_is_given_up_and_the_others_go_on(emulator: Emulator) -
             quick.send("text", text="Are you there?")
             quick.wait(type="response_done")
             assert quick.closed is None
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="it reads /proc")
+@pytest.mark.parametrize("name", ["django gthread", "django daphne"])
+def test_callbacks_and_tools_give_their_database_connections_back(name: str, emulator: Emulator, tmp_path: Path) -> None:
+    database = tmp_path / "db.sqlite3"
+    with Server(name, emulator.url, environment={"DATABASE": str(database)}) as server, server.browser() as browser:
+        browser.wait(type="ready")
+        browser.send("text", text="use the tool")
+        assert browser.wait(type="response_done", turn=2)["text"] == "a greeting of the application"
+        assert database.exists(), "the hooks, the callback and the tool have asked it"
+        folder = Path(f"/proc/{worker_of(server.process.pid)}/fd")
+
+        def connections() -> list[str]:
+            links = []
+            for file in folder.iterdir():
+                with contextlib.suppress(OSError):
+                    links.append(str(file.readlink()))
+            return [link for link in links if link.startswith(str(database))]
+
+        deadline = time.monotonic() + SOON
+        while connections() and time.monotonic() < deadline:  # the last callback may be at its end just now
+            threading.Event().wait(0.01)
+        assert connections() == []
+        assert browser.closed is None
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="it reads /proc")
+@pytest.mark.parametrize("name", ["flask gthread", "flask gevent", "django uvicorn"])
+def test_many_browsers_that_vanish_leave_nothing_behind(name: str, emulator: Emulator) -> None:
+    with Server(name, emulator.url) as server:
+        process = Path(f"/proc/{worker_of(server.process.pid)}")
+
+        def held() -> tuple[int, int]:
+            return len(list((process / "fd").iterdir())), len(list((process / "task").iterdir()))
+
+        def come_and_go(times: int, first: int) -> None:
+            for number in range(first, first + times):
+                rude = number % 2 == 1
+                with server.browser(read=not rude) as browser:
+                    if rude:
+                        assert "ready" in browser.socket.recv()
+                        browser.socket.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                        browser.socket.shutdown()  # a reset, without a word
+                        browser.closed = (1006, "")
+                    else:
+                        browser.wait(type="ready")
+                emulator.wait_closed(connection=number)
+
+        come_and_go(20, 1)  # threads that are kept for the next time come about
+        before = held()
+        come_and_go(40, 21)
+        deadline = time.monotonic() + SOON
+        while (now := held()) > (before[0] + 3, before[1] + 3) and time.monotonic() < deadline:
+            threading.Event().wait(0.02)
+        assert now[0] <= before[0] + 3
+        assert now[1] <= before[1] + 3

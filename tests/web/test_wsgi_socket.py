@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import socket
 import ssl
 import struct
@@ -90,7 +91,10 @@ def echo(sock: WsgiSocket) -> None:
             sock.send(message)
 
 
-def test_text_binary_fragments_and_pings(pair: Pair) -> None:
+@pytest.mark.parametrize("kind", ["poll", "select"])  # Windows has no poll
+def test_text_binary_fragments_and_pings(pair: Pair, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if kind == "select":
+        monkeypatch.delattr(select, "poll", raising=False)
     pair.serve(echo)
     client = pair.client()
     client.send("Grüße")

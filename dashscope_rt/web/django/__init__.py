@@ -16,8 +16,10 @@ with Django's CSRF token like every POST), and the JavaScript. In templates ``{%
 
 Both kinds of servers can do it: ASGI (daphne, uvicorn, ``runserver`` with daphne) through ``asgi.py``, and WSGI under
 gunicorn (``--worker-class gthread --threads 100``, or gevent) through ``urls.py`` alone. Plain WSGI ``runserver`` and
-waitress have no WebSockets and say so with 501; server-sent events work there. An ASGI server keeps what a slow browser
-does not read: daphne without a bound, uvicorn with one.
+waitress have no WebSockets and say so with 501; server-sent events work there. Daphne keeps whatever a browser does not
+read, so there only `Bounds.ahead_ms` counts; its own limit for messages is ``DAPHNE_WEBSOCKET_MAX_MESSAGE_SIZE``, and
+it sends the close codes 1008, 1011 and 1013 as 4008, 4011 and 4013. With uvicorn, ``--ws-per-message-deflate false``
+spares the server much work for nothing.
 
 ``DASHSCOPE_RT`` holds the options of `gateway.Gateway` and those of `RealtimeClient.session` for everybody. Functions
 may be given as dotted paths; ``client`` is a `RealtimeClient`, a dict of its arguments, or the path of one of these.

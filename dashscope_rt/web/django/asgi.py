@@ -17,7 +17,7 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, MutableMapping
+from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
 from typing import Any
 
 from asgiref.sync import sync_to_async
@@ -29,7 +29,7 @@ from ..sockets import Gone
 from ..text import Answer
 from .conf import gateway, with_connections
 
-__all__ = ["AsgiSocket", "application", "stream", "websocket"]
+__all__ = ["AsgiSocket", "Stream", "application", "websocket"]
 
 _log = logging.getLogger("dashscope_rt.web")
 _STALLED_S = 20.0  # a browser that takes nothing for so long is gone
@@ -70,11 +70,15 @@ def application(prefix: str = "voice/") -> Any:
 async def websocket(scope: Scope, receive: Receive, send: Send) -> None:
     """An ASGI application for one WebSocket; `application` puts it into place, or your own ``URLRouter``."""
     await receive()  # websocket.connect
+    door = _Door()
     try:
-        seat = await _in_thread(_admit, scope)
+        seat = await _in_thread(door.admit, scope)
     except Refused as refused:
         await _refuse(scope, send, refused)
         return
+    except asyncio.CancelledError:
+        door.leave()
+        raise
     socket = AsgiSocket(asyncio.get_running_loop(), send, max_message=gateway().bounds.max_message)
     try:
         await send({"type": "websocket.accept"})
@@ -99,14 +103,31 @@ async def websocket(scope: Scope, receive: Receive, send: Send) -> None:
         socket.gone(1006, "")
 
 
-def _admit(scope: Scope) -> Seat:
-    from django.core.handlers.asgi import ASGIRequest
+class _Door:
+    """Takes a seat on a thread, for somebody who may have gone away when it is there."""
 
-    request: Any = ASGIRequest({**scope, "type": "http", "method": "GET"}, io.BytesIO())
-    for name in ("user", "session"):
-        if name in scope:
-            setattr(request, name, scope[name])
-    return gateway().admit(request, origin=request.headers.get("Origin"), host=request.get_host())
+    def __init__(self) -> None:
+        self._left = False
+        self._seat: Seat | None = None
+
+    def admit(self, scope: Scope) -> Seat:
+        """Our own thread; raises `Refused`."""
+        from django.core.handlers.asgi import ASGIRequest
+
+        request: Any = ASGIRequest({**scope, "type": "http", "method": "GET"}, io.BytesIO())
+        for name in ("user", "session"):
+            if name in scope:
+                setattr(request, name, scope[name])
+        seat = self._seat = gateway().admit(request, origin=request.headers.get("Origin"), host=request.get_host())
+        if self._left:
+            seat.release()
+        return seat
+
+    def leave(self) -> None:
+        """Event loop: one of the two sees what the other did, and a seat may be released twice."""
+        self._left = True
+        if self._seat is not None:
+            self._seat.release()
 
 
 def _relay(socket: AsgiSocket, seat: Seat) -> None:
@@ -137,13 +158,28 @@ async def _in_thread(function: Callable[..., Any], *args: Any) -> Any:
     return await sync_to_async(function, thread_sensitive=False, executor=_pool)(*args)
 
 
-async def stream(answer: Answer) -> AsyncIterator[bytes]:
-    """The events of an answer, for an ASGI server; closing it closes the answer."""
-    try:
-        while (piece := await _in_thread(next, answer, None)) is not None:
-            yield piece
-    finally:
-        await _in_thread(answer.close)
+class Stream:
+    """The events of an answer, for an ASGI server; closing it closes the answer, and so does cancelling the request."""
+
+    def __init__(self, answer: Answer) -> None:
+        self._answer = answer
+
+    def __aiter__(self) -> Stream:
+        return self
+
+    async def __anext__(self) -> bytes:
+        try:
+            piece: bytes | None = await _in_thread(next, self._answer, None)
+        except asyncio.CancelledError:
+            self.close()
+            raise
+        if piece is None:
+            raise StopAsyncIteration
+        return piece
+
+    def close(self) -> None:
+        """Returns at once; any thread, any number of times."""
+        threading.Thread(target=self._answer.close, name="dashscope_rt-web-closing", daemon=True).start()
 
 
 class AsgiSocket:

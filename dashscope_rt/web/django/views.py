@@ -28,7 +28,7 @@ def websocket(request: HttpRequest) -> HttpResponse:
     environ: Mapping[str, Any] = {} if isinstance(request, ASGIRequest) else request.META
     try:
         if not is_upgrade(environ):
-            _admit(request).release()
+            gateway().check(request, origin=request.headers.get("Origin"), host=request.get_host())
             return _json({"error": "this is a WebSocket"}, 426, {"Upgrade": "websocket"})
         find_socket(environ)  # before a seat is taken for nothing
         with _admit(request) as seat:
@@ -62,9 +62,9 @@ def ask(request: HttpRequest) -> HttpResponse | StreamingHttpResponse:
         lambda: desk.prepare_text(options, seat.user, with_connections), seat, question, quiet_s=desk.bounds.quiet_s
     )
     if isinstance(request, ASGIRequest):
-        from .asgi import stream
+        from .asgi import Stream
 
-        return StreamingHttpResponse(stream(answer), headers=dict(text.HEADERS))
+        return StreamingHttpResponse(Stream(answer), headers=dict(text.HEADERS))
     return StreamingHttpResponse(answer, headers=dict(text.HEADERS))
 
 
