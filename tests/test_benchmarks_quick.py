@@ -1,8 +1,8 @@
 """The package does not become slow unnoticed: ratios to a hand-written socket loop, measured now, on this machine.
 
-The bounds are what was measured (not yet the goals: 0.8 for audio, 1.5 for transcripts) with the margin that a busy
-machine needs. Runs are interleaved, the best of each side is
-compared, and a ratio over its bound gets a few rounds more before it counts. ``python -m tests.benchmarks`` measures in earnest.
+The bounds are what was measured (0.8 for audio, 1.2 for transcripts, 0.7 for appends, 1.7 for fifty sessions at real-time
+pace, 3 for connecting) with the margin that a busy machine needs. Runs are interleaved, the best of each side is compared,
+and a ratio over its bound gets a few rounds more before it counts. ``python -m tests.benchmarks`` measures in earnest.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def measured(server: LoadServer, scenario: Scenario, bound: float) -> Results:
 
 @pytest.mark.parametrize(
     ("name", "bound"),
-    [("audio", 1.5), ("transcript", 3.0), ("append", 1.05), ("paced-50", 3.2), ("audio-loose", 1.6)],
+    [("audio", 1.15), ("transcript", 1.7), ("append", 1.05), ("paced-50", 2.5), ("audio-loose", 1.45)],
 )
 def test_an_event_costs_no_more_than_its_share_of_a_bare_loop(server: LoadServer, name: str, bound: float) -> None:
     results = measured(server, SCENARIOS[name].quickly(), bound)
@@ -51,11 +51,11 @@ def test_an_event_costs_no_more_than_its_share_of_a_bare_loop(server: LoadServer
 
 
 def test_connecting_costs_no_more_than_a_few_times_the_handshake(server: LoadServer) -> None:
-    """Threads and session.created included; the handshake alone is websocket-client's. The goal is 1.2."""
-    results = measured(server, SCENARIOS["connect"].quickly(), 5.0)
+    """Threads and session.created included; the handshake alone is websocket-client's."""
+    results = measured(server, SCENARIOS["connect"].quickly(), 4.2)
     ratio = results.best_ratio(OURS)
     assert ratio is not None, results.runs
-    assert ratio <= 5.0, results.runs
+    assert ratio <= 4.2, results.runs
 
 
 def test_an_idle_session_takes_at_most_150_kib(server: LoadServer) -> None:

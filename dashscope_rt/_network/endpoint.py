@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import sys
 from collections.abc import Mapping
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
@@ -92,8 +94,8 @@ def proxy_for(url: str, proxy: str | None) -> str | None:
     """
     parts = urlsplit(url)
     found = proxy
-    if found is None:
-        import urllib.request  # 10 ms, and only who has no proxy of their own needs it
+    if found is None and _proxies_possible():
+        import urllib.request  # 10 ms, and reading the whole environment takes as long as the handshake
 
         host = parts.hostname or ""
         settings = urllib.request.getproxies()
@@ -110,3 +112,10 @@ def proxy_for(url: str, proxy: str | None) -> str | None:
             f" (it begins with {target.scheme}://)"
         )
     return whole
+
+
+def _proxies_possible() -> bool:
+    # macOS and Windows have settings of their own beside the environment's.
+    if sys.platform in ("darwin", "win32"):
+        return True
+    return any(name in os.environ or name.upper() in os.environ for name in ("https_proxy", "http_proxy", "all_proxy"))

@@ -38,16 +38,18 @@ class Outbox:
 
     Args:
         max_bytes: Room for payloads; one event that is larger than this still passes when the queue is empty.
-        wake: Called after a put, with no lock held, from the putting thread: tells the network thread to look.
+        wake: Called after a put, with no lock held, from the putting thread: tells the network thread to look. True
+            when it was audio only, which nobody answers.
     """
 
-    def __init__(self, max_bytes: int, wake: Callable[[], None]) -> None:
+    def __init__(self, max_bytes: int, wake: Callable[[bool], None]) -> None:
         self._max = max_bytes
         self._wake = wake
         # Guards everything below; notified when room appears and when the queue ends.
         self._room = threading.Condition(threading.Lock())
         self._items: deque[Outgoing] = deque()
         self._bytes = 0
+        self._waiting = 0  # threads inside a put
         self._ended: Callable[[], Exception] | None = None
         self._front: deque[Outgoing] = deque()  # what opens a connection; goes out even while the rest is held
         self._held = False
@@ -79,12 +81,16 @@ class Outbox:
                         f"{items[0].type} was not sent: {self._bytes:,} bytes have been waiting for the network for"
                         f" {timeout:g} s (the peer does not read, or more is put in than the line carries)"
                     )
-                self._room.wait(deadline - now)
+                self._waiting += 1
+                try:
+                    self._room.wait(deadline - now)
+                finally:
+                    self._waiting -= 1
             for item in items:
                 self._append(item, len(item.payload))
             if keeps_audio:
                 self._make_room()
-        self._wake()
+        self._wake(items[0].audio_bytes > 0)
 
     @property
     def audio_bytes(self) -> int:
@@ -109,7 +115,7 @@ class Outbox:
         """
         with self._room:
             self._append(item, len(item.payload))
-        self._wake()
+        self._wake(False)
 
     def put_first(self, item: Outgoing) -> None:
         """Queue what opens a connection: before everything else, even while the rest is held."""
@@ -117,7 +123,7 @@ class Outbox:
             if self._ended is not None:
                 raise self._ended()
             self._front.append(item)
-        self._wake()
+        self._wake(False)
 
     def hold(self, keep_audio_bytes: int) -> list[Outgoing]:
         """Keep what is queued for the next connection: the newest audio, and nothing else. Returns the rest."""
@@ -138,7 +144,7 @@ class Outbox:
         with self._room:
             self._held = False
             dropped, self.dropped_audio_bytes = self.dropped_audio_bytes, 0
-        self._wake()
+        self._wake(False)
         return dropped
 
     def _make_room(self) -> None:
@@ -172,7 +178,8 @@ class Outbox:
                 self._kept -= item.audio_bytes
                 taken.append(item)
             self._bytes -= size
-            self._room.notify_all()
+            if self._waiting:
+                self._room.notify_all()
         return taken
 
     def end(self, error: Callable[[], Exception]) -> list[Outgoing]:

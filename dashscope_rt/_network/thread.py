@@ -1,23 +1,21 @@
 """The network thread: it owns the socket, both ways, from dialling to the last byte.
 
-One selector over the socket and a wake-up socket pair. It sends what the outbox holds, reads frames, answers pings,
-sends pings, keeps the deadlines. Two threads on one TLS connection are a data race inside OpenSSL that shows as a false
-"connection lost", so nobody else reads or writes.
+It sends what the outbox holds, reads frames, answers pings, sends pings, keeps the deadlines. Two threads on one TLS
+connection are a data race inside OpenSSL that shows as a false "connection lost", so nobody else reads or writes; where
+there are several sessions, one of their network threads at a time does it for all of them (see `crew`).
 
-    any thread      start, close, wake, abort
-    network thread  everything else, and all calls of the `Owner`
+    any thread                    start, close, wake, abort
+    network thread                dialling, the pause before the next try, the end
+    whoever has the watch         everything between, `turn` and `hand_over`, and the calls of the `Owner` they bring
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
-import selectors
-import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
-from typing import NamedTuple, Protocol
+from collections.abc import Callable
 
 from ..errors import (
     APIError,
@@ -30,8 +28,11 @@ from ..errors import (
     RealtimeError,
     from_close,
 )
-from .frames import CLOSE, PING, PONG, TEXT, Masks, Message, close_frame, frame, read_close
+from . import crew
+from .crew import READ, WRITE
+from .frames import CLOSE, PING, PONG, TEXT, Masks, close_frame, frame, read_close
 from .outbox import Outbox, Outgoing
+from .owner import Owner
 from .transport import Dialing, Transport
 
 _log = logging.getLogger("dashscope_rt")
@@ -39,43 +40,6 @@ _WRITE_SIZE = 64 * 1024  # bytes of payload framed and written at once
 _READS_AT_ONCE = 8  # before the loop looks at its writes and deadlines again
 _LAST_WORDS = 1000  # times that is done to hear what a peer said before its end; each takes up to a megabyte
 _IDLE = 3600.0  # a select without any deadline; wake() ends it
-
-
-class Owner(Protocol):
-    """What the network thread reports to; every call comes on the network thread and must not block."""
-
-    def connected(self) -> None:
-        """The WebSocket is open."""
-
-    def received(self, messages: Iterator[Message]) -> None:
-        """Whole messages came, TEXT or BINARY, to be taken to the last; taking one may raise ProtocolError.
-
-        May raise RealtimeError or UnicodeDecodeError to end the connection.
-        """
-
-    def sent(self, items: list[Outgoing], now: float) -> None:
-        """These events were handed to the operating system."""
-
-    def tick(self, now: float) -> float | None:
-        """Do what is due; returns when to be called again (monotonic seconds), or None."""
-
-    def may_read(self) -> bool:
-        """False while what was read is not consumed: the socket is then left alone."""
-
-    def ended(self, info: CloseInfo, *, planned: bool) -> Redial | None:
-        """The connection is over, or never came about. Returns how to go on; None: nothing else is called after this.
-
-        Args:
-            info: Who ended it and why.
-            planned: The end was asked for with `NetworkThread.rotate`.
-        """
-
-
-class Redial(NamedTuple):
-    """Try again after ``delay`` seconds with what ``dialing`` then gives."""
-
-    delay: float
-    dialing: Callable[[], Dialing]
 
 
 class _Ending:
@@ -106,7 +70,7 @@ class NetworkThread:
     def __init__(
         self,
         dialing: Dialing,
-        make_outbox: Callable[[Callable[[], None]], Outbox],
+        make_outbox: Callable[[Callable[[bool], None]], Outbox],
         owner: Owner,
         *,
         ping_interval: float | None,
@@ -118,10 +82,8 @@ class NetworkThread:
         self._ping_interval = ping_interval
         self._ping_timeout = ping_timeout
         self._transport: Transport | None = None
-        self._wake_receiver, self._wake_sender = socket.socketpair()
-        self._wake_receiver.setblocking(False)
-        self._wake_sender.setblocking(False)
-        self._awake = False  # a wake-up byte is on its way; benign race: one byte too many
+        self._post: crew.Post | None = None  # while it is served
+        self._rung = threading.Event()  # somebody wants the thread to look up while it is not
         self._ending: _Ending | None = None  # what close() or rotate() asked for
         self._aborted = False
         # Guards _ending, _aborted, and the hand-over from _dialing to _transport.
@@ -133,9 +95,11 @@ class NetworkThread:
         self._control: list[bytes] = []  # pongs, pings, close: before the next events
         self._next_ping = _IDLE
         self._pong_due: float | None = None
-        self._events = 0  # selector interest now registered
+        self._reading = True  # or the socket is left alone, because the callbacks are too far behind
         self._info: CloseInfo | None = None
-        self.outbox = make_outbox(self.wake)
+        self._restless = True  # something may have come under way that `Owner.tick` has to know of
+        self._tick_due = 0.0
+        self.outbox = make_outbox(self._ring_for)
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     # ---- any thread -------------------------------------------------------------------------------------------
@@ -146,10 +110,20 @@ class NetworkThread:
 
     def wake(self) -> None:
         """Make the thread look at the outbox, its deadlines and `Owner.may_read` now."""
-        if not self._awake:
-            self._awake = True
-            with contextlib.suppress(OSError):  # full: a wake-up is pending anyway; closed: the thread is gone
-                self._wake_sender.send(b"\0")
+        self._restless = True
+        self._ring()
+
+    def _ring_for(self, audio: bool) -> None:
+        if not audio:  # which sets no deadline, and comes ten times a second
+            self._restless = True
+        self._ring()
+
+    def _ring(self) -> None:
+        post = self._post
+        if post is not None:
+            post.ring()
+        else:
+            self._rung.set()
 
     def close(self, code: int, reason: str, deadline: float) -> None:
         """Ask for an orderly end: what is queued goes out, then a close frame; all of it until ``deadline``."""
@@ -182,9 +156,9 @@ class NetworkThread:
     def close_copies(self) -> None:
         """Close what a forked child has inherited; the parent's own is not touched."""
         transport = self._transport
-        for holder in (self._wake_receiver, self._wake_sender, *(() if transport is None else (transport,))):
+        if transport is not None:
             with contextlib.suppress(OSError):
-                holder.close()
+                transport.close()
 
     def join(self, timeout: float) -> bool:
         """Wait for the thread's end, never for itself; returns whether it is over."""
@@ -199,21 +173,17 @@ class NetworkThread:
     # ---- network thread ---------------------------------------------------------------------------------------
 
     def _run(self) -> None:
-        try:
-            info = self._connect_and_serve()
-            while (redial := self._owner.ended(info, planned=self._take_planned())) is not None:
-                if self._paused(redial.delay) and self._next_dialing(redial.dialing):
-                    info = self._connect_and_serve()
-                else:
-                    ending = self._ending
-                    info = CloseInfo(who="client", code=ending.code if ending else 1006)
-        finally:
-            self._wake_receiver.close()
-            self._wake_sender.close()
+        info = self._connect_and_serve()
+        while (redial := self._owner.ended(info, planned=self._take_planned())) is not None:
+            if self._paused(redial.delay) and self._next_dialing(redial.dialing):
+                info = self._connect_and_serve()
+            else:
+                ending = self._ending
+                info = CloseInfo(who="client", code=ending.code if ending else 1006)
 
     def _connect_and_serve(self) -> CloseInfo:
         self._info = None
-        self._out, self._out_items, self._control, self._pong_due = memoryview(b""), [], [], None
+        self._out, self._out_items, self._control, self._pong_due, self._reading = memoryview(b""), [], [], None, True
         try:
             transport = self._dialing.run()
         except RealtimeError as error:
@@ -240,14 +210,12 @@ class NetworkThread:
     def _paused(self, delay: float) -> bool:
         """Wait before the next try; returns False as soon as the end is asked for."""
         until = time.monotonic() + delay
-        with selectors.DefaultSelector() as selector:
-            selector.register(self._wake_receiver, selectors.EVENT_READ)
-            while self._ending is None:
-                left = until - time.monotonic()
-                if left <= 0:
-                    return True
-                if selector.select(left):
-                    self._hush()
+        while self._ending is None:
+            left = until - time.monotonic()
+            if left <= 0:
+                return True
+            self._rung.wait(left)
+            self._rung.clear()
         return False
 
     def _next_dialing(self, make: Callable[[], Dialing]) -> bool:
@@ -262,83 +230,93 @@ class NetworkThread:
             self._dialing = dialing
             return self._ending is None
 
-    def _hush(self) -> None:
-        with contextlib.suppress(BlockingIOError):
-            self._wake_receiver.recv(4096)
-        self._awake = False  # before the outbox is looked at: a later put sends a new byte
-
     def _serve(self, transport: Transport) -> CloseInfo:
-        selector = selectors.DefaultSelector()
         try:
-            selector.register(self._wake_receiver, selectors.EVENT_READ)
-            self._events = selectors.EVENT_READ
-            selector.register(transport, self._events)
             self._next_ping = time.monotonic() + (self._ping_interval or _IDLE)
+            self._restless = True
             self._owner.connected()
-            while self._info is None:
-                self._turn(selector, transport)
-            return self._info
-        except RealtimeError as error:
-            return self._broken(transport, error)
-        except UnicodeDecodeError:
-            return self._broken(transport, ProtocolError("the server sent text that is not UTF-8", close_code=1007))
+            self._post = crew.join(self)
+            self._post.serve()
         except OSError as error:
-            if self._info is not None:
-                return self._info
-            return self._lost(ConnectionFailed(f"the connection broke: {error.strerror or error}"))
+            self._info = self._lost(ConnectionFailed(f"the connection cannot be served: {error.strerror or error}"))
         except Exception as error:  # noqa: BLE001 — a fault of ours must end in on_close, not in a silent thread
             _log.exception("the network thread failed")
-            return self._lost(ConnectionFailed(f"the network thread failed: {error!r}"))
+            self._info = self._lost(ConnectionFailed(f"the network thread failed: {error!r}"))
         finally:
-            selector.close()
+            self._post = None
             transport.close()
+        return self._info or self._lost(ConnectionFailed("nobody served the connection any more"))
 
-    def _turn(self, selector: selectors.BaseSelector, transport: Transport) -> None:
+    # ---- whoever has the watch (see crew) -----------------------------------------------------------------------
+
+    def fileno(self) -> int:
+        """Return the socket's file descriptor."""
+        return -1 if self._transport is None else self._transport.fileno()
+
+    def hand_over(self) -> None:
+        """Let the callbacks hear of what was received."""
+        if self._owner.unheard:
+            self._owner.hand_over(may_wait=self._post is not None and self._post.alone)
+
+    def turn(self, ready: int) -> tuple[int, float] | None:
+        """Do all there is to do; see `crew.Line`."""
+        transport = self._transport
+        if transport is None:
+            return None
+        try:
+            wanted = self._turn(transport, ready)
+        except RealtimeError as error:
+            self._info = self._broken(transport, error)
+        except UnicodeDecodeError:
+            problem = ProtocolError("the server sent text that is not UTF-8", close_code=1007)
+            self._info = self._broken(transport, problem)
+        except OSError as error:
+            if self._info is None:
+                self._info = self._lost(ConnectionFailed(f"the connection broke: {error.strerror or error}"))
+        except Exception as error:  # noqa: BLE001 — a fault of ours must end in on_close, not in a silent thread
+            _log.exception("the network thread failed")
+            self._info = self._lost(ConnectionFailed(f"the network thread failed: {error!r}"))
+        return None if self._info is not None else wanted
+
+    def _turn(self, transport: Transport, ready: int) -> tuple[int, float]:
+        # What was handed over since it was last asked may have been enough.
+        if ready and (ready & READ or transport.read_wants_write) and self._owner.may_read():
+            self._read(transport)
         now = time.monotonic()
-        due = self._owner.tick(now)
-        self._keepalive(now)
+        if self._info is None and (self._ending is not None or self._pong_due is not None):
+            self._give_up_if_late(transport, now)
+        if self._info is not None:
+            return 0, now
+        if self._restless or now >= self._tick_due:
+            self._restless = False  # before the look: a later ring sets it again
+            due = self._owner.tick(now)
+            self._tick_due = now + _IDLE if due is None else due
+        if now >= self._next_ping:
+            self._keepalive(now)
         try:
             stalled = self._write(transport)
         except OSError:
             self._hear_last_words(transport)
             raise
         reading = self._owner.may_read()
+        if reading and not self._reading and self._pong_due is not None and self._ping_timeout is not None:
+            self._pong_due = now + self._ping_timeout  # nobody looked for the pong meanwhile
+        self._reading = reading
         if reading and transport.more_to_read():
             self._read(transport)
-            return
-        self._watch(selector, transport, reading=reading, stalled=stalled)
-        ready = selector.select(self._patience(now, due, reading=reading))
-        for key, events in ready:
-            if key.fileobj is self._wake_receiver:
-                self._hush()
-            elif reading and (events & selectors.EVENT_READ or transport.read_wants_write):
-                self._read(transport)
-        if self._info is None:
-            self._give_up_if_late(time.monotonic(), reading=reading)
-
-    def _watch(self, selector: selectors.BaseSelector, transport: Transport, *, reading: bool, stalled: bool) -> None:
-        events = selectors.EVENT_READ if reading or transport.write_wants_read else 0
+            self._tick_due = now  # there may be more, but others want their turn
+        events = READ if reading or transport.write_wants_read else 0
         if (stalled and not transport.write_wants_read) or transport.read_wants_write:
-            events |= selectors.EVENT_WRITE
-        if events == self._events:
-            return
-        if events and self._events:
-            selector.modify(transport, events)
-        elif events:
-            selector.register(transport, events)
-        else:
-            selector.unregister(transport)
-        self._events = events
+            events |= WRITE
+        return events, self._next_look()
 
-    def _patience(self, now: float, due: float | None, *, reading: bool) -> float:
-        soonest = min(now + _IDLE, self._next_ping)
-        if due is not None:
-            soonest = min(soonest, due)
-        if self._pong_due is not None and reading:
-            soonest = min(soonest, self._pong_due)
-        if self._ending is not None:
-            soonest = min(soonest, self._ending.deadline)
-        return max(0.0, soonest - now)
+    def _next_look(self) -> float:
+        soonest = min(self._next_ping, self._tick_due)
+        if self._pong_due is not None and self._reading and self._pong_due < soonest:
+            soonest = self._pong_due
+        if self._ending is not None and self._ending.deadline < soonest:
+            soonest = self._ending.deadline
+        return soonest
 
     def _read(self, transport: Transport) -> bool:
         """Take in what came; returns whether anything did."""
@@ -349,7 +327,11 @@ class NetworkThread:
                 break
             anything = True
             self._pong_due = None  # any byte from the peer proves that it lives
-            self._owner.received(messages)
+            due = self._owner.received(messages)
+            if due < self._tick_due:
+                self._tick_due = due
+            if transport.filled:  # more is coming, and this is enough to be going on with
+                self.hand_over()
             for opcode, payload in transport.take_control():
                 if opcode == PING:
                     self._control.append(frame(PONG, payload, self._masks.next()))
@@ -394,18 +376,20 @@ class NetworkThread:
         return self._write(transport)
 
     def _keepalive(self, now: float) -> None:
-        if now < self._next_ping or self._ping_interval is None:
+        if now < self._next_ping:
             return
-        self._next_ping = now + self._ping_interval
+        self._next_ping = now + (self._ping_interval or _IDLE)
+        if self._ping_interval is None:
+            return
         self._control.append(frame(PING, b"dashscope_rt"))
         if self._ping_timeout is not None and self._pong_due is None:
             self._pong_due = now + self._ping_timeout
 
-    def _give_up_if_late(self, now: float, *, reading: bool) -> None:
+    def _give_up_if_late(self, transport: Transport, now: float) -> None:
         ending = self._ending
         if ending is not None and now >= ending.deadline:
             self._info = CloseInfo(who="client", code=ending.code, reason=ending.reason)
-        elif self._pong_due is not None and reading and now >= self._pong_due:
+        elif self._pong_due is not None and self._reading and now >= self._pong_due and not self._read(transport):
             self._info = self._lost(
                 DeadlineExceeded(f"the peer is dead: it sent nothing for {self._ping_timeout:g} s after a ping")
             )

@@ -68,16 +68,23 @@ class HandshakeSocket:
         return len(data)
 
     def recv(self, size: int) -> bytes:
-        """Give websocket-client a piece of the answer; a refusal is taken out of its hands."""
-        if self._passed == len(self._answer):
+        """Give websocket-client a piece of the answer; a refusal is taken out of its hands.
+
+        It asks for single bytes until one is a line's end, and joins them: a line in one piece, and then its end, serve
+        as well and take a tenth of the time.
+        """
+        start = self._passed
+        if start == len(self._answer):
             self._arm()
             self._receive()
             if not self._head_known and b"\r\n\r\n" in self._answer:
                 self._head_known = True
                 if not re.match(rb"HTTP/1\.[01] 101\b", self._answer):
                     raise NotSwitched
-        taken = self._answer[self._passed : self._passed + size]
-        self._passed += len(taken)
+        end = self._answer.find(b"\n", start)
+        stop = len(self._answer) if end < 0 else max(end, start + 1)
+        taken = self._answer[start : stop if size == 1 else start + size]
+        self._passed = start + len(taken)
         return taken
 
     def _receive(self) -> bool:
@@ -97,8 +104,8 @@ class HandshakeSocket:
         return io.BufferedReader(_Answer(self))
 
     def gettimeout(self) -> float | None:
-        """For websocket-client."""
-        return self._sock.gettimeout()
+        """For websocket-client, which asks before every byte, and with 0 takes the shortest way to `recv`."""
+        return 0.0
 
     def settimeout(self, timeout: float | None) -> None:
         """For websocket-client, which must not undo the deadline."""

@@ -157,6 +157,8 @@ class Calling:
 
     def watch(self, now: float) -> float | None:
         """Let time do its work; returns when to look again."""
+        if not self._runs:  # without the lock: whoever adds one wakes the network thread, or is it
+            return None
         with self._lock:
             dues = [(run.due, run) for run in self._runs if run.due is not None]
         for due, run in dues:

@@ -25,7 +25,8 @@ import attrs
 from .. import codec
 from .. import events as ev
 from .._network.outbox import Outbox, Outgoing
-from .._network.thread import NetworkThread, Redial, closed_error
+from .._network.owner import Redial
+from .._network.thread import NetworkThread, closed_error
 from .._network.transport import Dialing, Endpoint
 from ..audio.pcm import duration_ms, silence
 from ..config import Keepalive, Limits, Reconnect, Timeouts
@@ -38,6 +39,7 @@ from ..errors import (
     DeadlineExceeded,
     RealtimeError,
 )
+from . import callbacks
 from . import process as _process
 from .callbacks import Inbox, Reader, Registry
 from .calling import Calling, Toolbox
@@ -309,16 +311,22 @@ class Connection(Receiving):
         if self._registry.has("on_sent"):
             for item in items:
                 notice = Sent(item.type, item.event_id, bytes(item.payload), now)
-                self.inbox.put([notice], len(item.payload), now)
+                self.unheard.append(([notice], len(item.payload), now))
 
     def tick(self, now: float) -> float | None:
         """Do what time demands; returns when to look again."""
         if self._told:
             with self.changed:
                 told, self._told = tuple(self._told), []
-            self.inbox.put([*told], 0, now)
-        dues = [self.state.next_due(), self.reader.watch(now), self._tick_silence(now), self._tick_rotation(now)]
-        dues += [self.calling.watch(now)]
+            self.unheard.append(([*told], 0, now))
+        due = self.state.next_due()
+        if due is not None and now >= due:
+            self._tick_state(now)
+            due = self.state.next_due()
+        callback_due = now + callbacks._SLOW if self.unheard else self.reader.watch(now)
+        dues = [due, callback_due, self.calling.watch(now)]
+        if self._keepalive.silence_interval is not None:
+            dues.append(self._tick_silence(now, self._keepalive.silence_interval))
         if self._lost is not None and self._opening.phase != OPEN:
             if now >= self._opening_due:  # at the first connect the caller waits; here nobody does
                 raise DeadlineExceeded(
@@ -326,24 +334,25 @@ class Connection(Receiving):
                     f" {TOOK_LONG[self._opening.phase]} did not come"
                 )
             dues.append(self._opening_due)
+        if self._reconnect is not None:
+            dues.append(self._tick_rotation(now))
         if self._fatal is not None:
             if now >= self._fatal_due:
                 raise self._fatal
             dues.append(self._fatal_due)
-        if dues[0] is not None and now >= dues[0]:
-            with self.changed:
-                notices = tuple(self.state.tick(now))
-                self._tell_sinks(None, notices, now)
-                self._release_creates(now)
-                self.changed.notify_all()
-                dues[0] = self.state.next_due()
-            if notices:
-                self.inbox.put([*notices], 0, now)
-        return min((due for due in dues if due is not None), default=None)
+        return min([due for due in dues if due is not None], default=None)
 
-    def _tick_silence(self, now: float) -> float | None:
-        interval = self._keepalive.silence_interval
-        if interval is None or self._opening.phase != OPEN:
+    def _tick_state(self, now: float) -> None:
+        with self.changed:
+            notices = tuple(self.state.tick(now))
+            self._tell_sinks(None, notices, now)
+            self._release_creates(now)
+            self.changed.notify_all()
+        if notices:
+            self.unheard.append(([*notices], 0, now))
+
+    def _tick_silence(self, now: float, interval: float) -> float | None:
+        if self._opening.phase != OPEN:
             return None
         if now >= self._audio_at + interval:
             self._audio_at = now
@@ -372,6 +381,9 @@ class Connection(Receiving):
         redial = self._try_again(info, planned=planned)
         if redial is None:
             self._end(info)
+        self.hand_over(may_wait=False)
+        if redial is None:
+            self.inbox.end()
         return redial
 
     def _try_again(self, info: CloseInfo, *, planned: bool) -> Redial | None:
@@ -399,7 +411,7 @@ class Connection(Receiving):
             self._tell_sinks(None, notices, now)
             self.changed.notify_all()
         _log.info("the connection is replaced (%s); next try in %.2f s", info, delay)
-        self.inbox.put([*notices], 0, now)
+        self.unheard.append(([*notices], 0, now))
         return Redial(delay, self._dial)
 
     def _lose(self, info: CloseInfo, now: float, policy: Reconnect) -> list[Notice]:
@@ -443,8 +455,7 @@ class Connection(Receiving):
         self.calling.end()
         self.counters.unsent(left)
         if was_open:
-            self.inbox.put([*notices, info], 0, now)
-        self.inbox.end()
+            self.unheard.append(([*notices, info], 0, now))
         _log.debug("%s", info)
 
 

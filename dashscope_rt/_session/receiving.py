@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 
@@ -10,7 +11,8 @@ from .. import codec
 from .. import events as ev
 from .._network.frames import TEXT, Message
 from ..errors import APIError, ProtocolError
-from .callbacks import Heard, Inbox, as_heard
+from . import callbacks
+from .callbacks import Batch, Heard, Inbox, as_heard
 from .calling import Calling
 from .opening import OPEN, Opening
 from .recovery import Recovery
@@ -20,6 +22,7 @@ from .stats import Counters
 
 _log = logging.getLogger("dashscope_rt")
 _FOLLOWED = frozenset((ev.Error, ev.MalformedEvent, ev.InputAudioBufferCommitted, ev.InputAudioBufferCleared))
+_DELTAS = frozenset((ev.ResponseAudioDelta, ev.ResponseAudioTranscriptDelta, ev.ResponseTextDelta))
 Sink = Callable[["ev.ServerEvent | None", "tuple[Notice, ...]", float], None]  # None: time brought the notices
 
 
@@ -40,6 +43,7 @@ class Receiving(Sending):
         super().__init__()
         self._waiting = 0  # threads inside a wait; spares a notify per read when there are none
         self._sinks: tuple[Sink, ...] = ()
+        self.unheard: list[Batch] = []  # what callbacks will be told of when the network thread has done its work
 
     def _advance(self, event: ev.ServerEvent, now: float) -> tuple[Notice, ...]:
         raise AssertionError  # the connection knows how it opens
@@ -62,10 +66,11 @@ class Receiving(Sending):
         """Undo `add_sink` where `changed` is held already."""
         self._sinks = tuple(other for other in self._sinks if other != without)
 
-    def received(self, messages: Iterator[Message]) -> None:
+    def received(self, messages: Iterator[Message]) -> float:
         """Decode, fold, hand over: all that one read gave, together."""
         events: list[ev.ServerEvent] = []
         size = 0
+        due = math.inf
         broken: UnicodeDecodeError | ProtocolError | None = None
         decode = codec.decode
         try:
@@ -84,12 +89,23 @@ class Receiving(Sending):
                 if self._waiting:
                     self.changed.notify_all()
             self.counters.received(len(events), size)
-            self.inbox.put(heard, size, now)
-            self.inbox.brake()
+            self.unheard.append((heard, size, now))
+            # Deltas set no deadline; all they may need is that somebody looks after a callback that does not end.
+            due = now + callbacks._SLOW if _DELTAS.issuperset(map(type, heard)) else now
         if broken is not None:
             raise broken
         if self._fatal is not None and self._recovery is not None:
             raise self._fatal  # reconnect at once: the service would close within seconds
+        return due
+
+    def hand_over(self, *, may_wait: bool) -> None:
+        """Let the callbacks hear of what happened; with ``may_wait``, wait a moment for them if they are behind."""
+        if self.unheard:
+            for heard, size, now in self.unheard:
+                self.inbox.put(heard, size, now)
+            self.unheard.clear()
+            if may_wait:
+                self.inbox.brake()
 
     def _fold(self, events: list[ev.ServerEvent], now: float) -> list[Heard]:
         # Under `changed`. Returns what the callbacks are told, in order.

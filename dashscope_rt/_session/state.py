@@ -211,7 +211,9 @@ class SessionState:
 
     def next_due(self) -> float | None:
         """When `tick` has something to do, in monotonic seconds; None if never."""
-        # Copies, made in one step: the network thread asks without the lock, once for every turn of its loop.
+        # Without the lock, once for every turn of the network thread's loop; copies, made in one step.
+        if not self._cancel_due and not self.in_flight:
+            return None
         times = list(self._cancel_due.copy().values())
         times += [(create.sent_at or 0.0) + _IN_DOUBT for create in self.in_flight.copy()]
         return min(times, default=None)

@@ -37,6 +37,10 @@ def cell(results: Results, client: str) -> str:
         return ""
     value, ratio = results.median(client), results.ratio(client)
     latency = results.latency(client, "p99")
+    if scenario.hog and latency is not None:  # the CPU time is the glutton's
+        pong = results.median(client, "pong_max_ms")
+        said = f"p99 {number(latency)} ms" + (f", pong {number(pong)} ms" if pong is not None else "")
+        return f"**{said}**" if client == OURS else said
     if value is None:
         return f"cannot keep up (p99 {latency / 1e3:.1f} s)" if latency is not None else "failed"
     parts = []
@@ -77,7 +81,8 @@ def table(all_results: Sequence[Results]) -> str:
                 others.append(f"{what} takes {ratio:.2f} × the time of importing its three dependencies.")
             continue
         cells = [cell(results, client) for client in everybody]
-        lines.append(f"| {scenario.title}, {scenario.unit} | " + " | ".join(cells) + " |")
+        unit = "" if scenario.hog else f", {scenario.unit}"
+        lines.append(f"| {scenario.title}{unit} | " + " | ".join(cells) + " |")
     lines += ["", " ".join([_legend(all_results), *others, _machine()])]
     return "\n".join(lines)
 
@@ -87,7 +92,7 @@ def _legend(all_results: Sequence[Results]) -> str:
     return (
         "CPU time of the client's process, all its threads, from a load server on the same machine; × is the ratio to"
         f" the bare loop (socket, `json.loads`, `b64decode`; for connecting to websocket-client) within a round, medians"
-        f" of {rounds} interleaved rounds. p99 is from the server's send to the callback."
+        f" of {rounds} interleaved rounds. p99 is from the server's send to the callback, pong from its ping to the pong."
     )
 
 
