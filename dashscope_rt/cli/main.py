@@ -11,6 +11,7 @@ import logging
 import os
 import sys
 import traceback
+import warnings
 from collections.abc import Sequence
 
 import click
@@ -111,6 +112,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     else:
         # What a person needs to know is said by the commands; the library's warnings would come twice.
         logging.getLogger("dashscope_rt").setLevel(logging.CRITICAL)
+        warnings.showwarning = _warn  # type: ignore[assignment]  # it does not ask where
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(AttributeError, ValueError):
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # no text ends the program
@@ -155,6 +157,14 @@ def _run(arguments: list[str]) -> int:
     except click.exceptions.Abort:
         raise KeyboardInterrupt from None
     return result if isinstance(result, int) else OK
+
+
+def _warn(message: Warning | str, category: type[Warning], *_where: object) -> None:
+    """Show a warning of the package as one line; those that are meant for programmers are none of the user's affair."""
+    if category is UserWarning:
+        from ._output import warn
+
+        warn(str(message))
 
 
 def _wants_debug(arguments: Sequence[str]) -> bool:

@@ -1,7 +1,9 @@
 """A browser's WebSocket on the socket of a WSGI server: the server hands over its socket, and this speaks on it.
 
 The protocol is that of ``websockets`` without its I/O (extra ``flask`` or ``django``). Compression is never agreed on:
-it costs more than it saves with speech.
+it costs more than it saves with speech. The usual library for this, simple-websocket under flask-sock, does not serve
+here: it writes with one unchecked ``send``, from two threads without a lock, and reads without a bound, so a browser
+that reads slowly gets broken frames, and one that writes fast fills the memory.
 
     relay's thread    receive ─► poll ─► socket.recv ─► frames;  pings, pongs
     writer thread     send ─► socket.send ─► poll

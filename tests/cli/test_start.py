@@ -16,7 +16,7 @@ from dashscope_rt.cli.main import main
 from dashscope_rt.testing import Emulator
 from dashscope_rt.testing.command import _EXAMPLES
 
-from .conftest import KEY, QUESTION, ROOT, environment
+from .conftest import KEY, QUESTION, ROOT, Run, environment
 
 COMMANDS = [
     "ask", "chat", "transcribe", "models", "voices", "record", "replay", "inspect", "doctor", "emulator", "completion",
@@ -202,3 +202,11 @@ def test_an_interrupt_is_never_lost(tmp_path: Path) -> None:
             env=environment(tmp_path),
         )  # fmt: skip
         assert (done.returncode, done.stderr) == (130, ""), name
+
+
+def test_a_warning_of_the_package_is_one_line(run: Run, emulator: Emulator) -> None:
+    done = run("ask", "Hello?", "-m", "qwen3.5-omni-flash", emulator=emulator)
+    assert done.returncode == 0, done.stderr
+    assert "warning: 'qwen3.5-omni-flash' does not look like a model of the realtime API" in done.stderr
+    assert "UserWarning" not in done.stderr
+    assert "client.py" not in done.stderr

@@ -32,7 +32,7 @@ from tests.client.wire import (
     spoken,
     transcribed,
 )
-from tests.peer import Line, Peer, close_payload
+from tests.peer import SOON, Line, Peer, close_payload
 
 HOME = dashscope_rt.__path__[0]
 
@@ -130,7 +130,8 @@ def test_a_failed_connect_tells_the_key_nowhere(
     monkeypatch.setenv("DASHSCOPE_API_KEY", KEY)
     key: Any = {"text": KEY, "callable": lambda: KEY, "environment": None}[given]
     with Peer(behaviour) as peer:
-        client = client_for(peer.url, key, timeouts=Timeouts(connect=0.1))
+        timeouts = Timeouts(connect=0.1 if behaviour is silence else SOON)
+        client = client_for(peer.url, key, timeouts=timeouts)
         session = client.session(MODEL)
         with pytest.raises(RealtimeError) as caught:
             session.connect()
