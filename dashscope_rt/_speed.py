@@ -24,14 +24,17 @@ def _apply_mask(payload: bytes, mask: bytes) -> bytes:
 
 
 def _base64_bytes(text: str | bytes) -> bytes:
-    made = binascii.a2b_base64(text)
+    made = _a2b(text)
     # a2b_base64 passes over what is not Base64, and what it passed over is missing from the length.
-    missing = len(text) // 4 * 3 - len(made)
-    if len(text) % 4 == 0 and (missing == 0 or missing == len(text) - len(text.rstrip(_PADDING[type(text)])) <= 2):
+    missing = len(text) * 3 - len(made) * 4  # quarters of a byte; 0 for the pieces of sound that come by the thousand
+    if missing == 0:
+        return made
+    if missing % 4 == 0 and missing // 4 == len(text) - len(text.rstrip(_PADDING[type(text)])) <= 2:
         return made
     return base64.b64decode(text, validate=True)
 
 
+_a2b = binascii.a2b_base64
 _PADDING: dict[type, Any] = {str: "=", bytes: b"="}
 
 

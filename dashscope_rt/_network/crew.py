@@ -47,6 +47,9 @@ class Line(Protocol):
     def hand_over(self) -> None:
         """Pass on what was received."""
 
+    def fail(self, error: Exception) -> None:
+        """The connection is over, because its socket cannot be watched."""
+
 
 class Post:
     """A line's place in a crew."""
@@ -221,20 +224,27 @@ class Crew:
             return
         wanted = post.line.turn(ready)
         if wanted is None:
-            post.line.hand_over()
-            self._watch_for(post, 0)
-            self._dues[:] = [entry for entry in self._dues if entry[2] is not post]
-            heapq.heapify(self._dues)
-            post.over = True
-            post.to_do.release()
+            self._end(post)
             return
         looked_at.append(post)
         events, due = wanted
-        if events != post.events:
+        try:
             self._watch_for(post, events)
+        except (OSError, ValueError) as error:  # the system watches no more: this line's bad luck, and nobody else's
+            post.line.fail(error)
+            self._end(post)
+            return
         if due < post.due:
             post.due = due
             heapq.heappush(self._dues, (due, next(self._numbers), post))
+
+    def _end(self, post: Post) -> None:
+        post.line.hand_over()
+        self._watch_for(post, 0)
+        self._dues[:] = [entry for entry in self._dues if entry[2] is not post]
+        heapq.heapify(self._dues)
+        post.over = True
+        post.to_do.release()
 
     def _watch_for(self, post: Post, events: int) -> None:
         selector = post.watch.selector

@@ -238,7 +238,7 @@ class NetworkThread:
             self._post = crew.join(self)
             self._post.serve()
         except OSError as error:
-            self._info = self._lost(ConnectionFailed(f"the connection cannot be served: {error.strerror or error}"))
+            self.fail(error)
         except Exception as error:  # noqa: BLE001 — a fault of ours must end in on_close, not in a silent thread
             _log.exception("the network thread failed")
             self._info = self._lost(ConnectionFailed(f"the network thread failed: {error!r}"))
@@ -257,6 +257,10 @@ class NetworkThread:
         """Let the callbacks hear of what was received."""
         if self._owner.unheard:
             self._owner.hand_over(may_wait=self._post is not None and self._post.alone)
+
+    def fail(self, error: Exception) -> None:
+        """The connection is over, because its socket cannot be watched."""
+        self._info = self._lost(ConnectionFailed(f"the connection cannot be served: {error}"))
 
     def turn(self, ready: int) -> tuple[int, float] | None:
         """Do all there is to do; see `crew.Line`."""

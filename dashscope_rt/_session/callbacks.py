@@ -335,7 +335,12 @@ class Reader:
             self.lag = lag = now - came
             if lag > self.lag_max:
                 self.lag_max = lag
-            self._call(one, event)
+            self._running = one
+            try:
+                one[0](event)
+            except BaseException as error:  # noqa: BLE001 — see _call
+                self._complain(error, one, event)
+        self._running = None
 
     def _notice(self, notice: Notice) -> None:
         told = _TOLD.get(type(notice))

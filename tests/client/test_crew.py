@@ -158,3 +158,33 @@ def test_without_descriptors_connecting_fails_and_says_so(monkeypatch: pytest.Mo
     monkeypatch.setattr(crew, "_Watch", none_left)
     with pytest.raises(Exception, match="Too many open files"), manual():
         pass
+
+
+class Unwatchable:
+    """A line whose socket the system does not watch."""
+
+    def __init__(self) -> None:
+        self.error: Exception | None = None
+
+    def fileno(self) -> int:
+        return -1
+
+    def turn(self, ready: int) -> tuple[int, float]:
+        return crew.READ, time.monotonic() + 60
+
+    def hand_over(self) -> None:
+        """There is nothing."""
+
+    def fail(self, error: Exception) -> None:
+        self.error = error
+
+
+def test_a_socket_that_cannot_be_watched_ends_its_own_session_only() -> None:
+    line = Unwatchable()
+    with manual() as at:
+        thread = threading.Thread(target=crew.join(line).serve, daemon=True)
+        thread.start()
+        thread.join(SOON)
+        assert not thread.is_alive()
+        assert isinstance(line.error, ValueError)
+        both_ways(at)
