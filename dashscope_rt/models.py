@@ -8,6 +8,7 @@ This module knows nothing of the rest of the package.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -372,6 +373,7 @@ _SNAPSHOT = r"-(\d{4}-\d{2}-\d{2}|latest)$"
 _VERSION = r"qwen-?(\d+(?:\.\d+)?)?"
 
 
+@functools.lru_cache(maxsize=256)
 def lookup(name: str) -> ModelInfo:
     """Find out what a model takes.
 

@@ -6,8 +6,8 @@
     out   session.append_audio(...) -> codec.encode -> _outbox.put       ||  _outbox.get -> _transport.send -> socket
           |------------- your thread, any number of them --------|       |------------ network thread ----------|
 
-The network thread owns the socket, both ways (of several sessions in a process, one network thread at a time serves all:
-`_network.crew`); the reader thread runs the callbacks, one at a time, in order. Both are
+The network thread owns the socket, both ways (of several sessions in a process, one network thread at a time serves
+all: `_network.crew`); the reader thread runs the callbacks, one at a time, in order. Both are
 daemons, have names, start in ``connect()`` and end within the close deadline. State is folded before user code sees
 the event, so every waiting method works on every thread, callbacks included.
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import attrs
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from dashscope_rt import _speed, codec, config
@@ -328,6 +328,13 @@ def delta_frames(draw: st.DrawFn) -> list[bytes]:
 
 
 @settings(steady, max_examples=400)
+@example(
+    [
+        b'{"event_id":"","type":"response.audio.delta","response_id":"r1","delta":""}',
+        b'{"event_id":"","type":"response.audio.delta","response_id":"r1","delta":"00000000="}',  # too much padding
+    ],
+    False,
+)
 @given(delta_frames(), st.booleans())
 def test_the_quick_way_of_reading_deltas_gives_what_the_ordinary_way_gives(messages: list[bytes], at_once: bool) -> None:
     quick._frames.clear()

@@ -272,10 +272,10 @@ def part_of(kind: type[P], value: Mapping[str, Any], where: str) -> P:
                 f"{where} has no field {shown(key)}: {nearest(str(key), names)} "
                 f"What this version does not know can be sent with extra={{{where!r}: …}}"
             )
-    try:
-        return kind(**value)
-    except TypeError as error:  # a required field is missing
-        raise ValueError(f"{where} is not complete: {error}") from None
+    missing = [field.name for field in attrs.fields(kind) if field.default is attrs.NOTHING and field.name not in value]
+    if missing:
+        raise ValueError(f"{where} is not complete: {' and '.join(missing)} must be given")
+    return kind(**value)
 
 
 def as_tuple(value: Iterable[Any] | Unset | None) -> Any:

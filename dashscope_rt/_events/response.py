@@ -242,7 +242,9 @@ class ResponseAudioDelta(ResponsePiece):
         if self._audio is not None:
             return len(self._audio)
         text = self.delta or ""
-        return len(text) * 3 // 4 - text[-2:].count("=")
+        end = text[-2:]
+        letters = len(text) - len(end) + len(end.rstrip("="))
+        return letters * 3 // 4
 
 
 class _AudioText:

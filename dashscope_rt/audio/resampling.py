@@ -120,7 +120,8 @@ def read_audio(source: str | os.PathLike[str] | bytes | bytearray | BinaryIO) ->
     try:
         values, rate = soundfile.read(io.BytesIO(data), dtype="int16", always_2d=True)
     except soundfile.LibsndfileError as error:
-        raise ValueError(f"{refusal} ({error})") from None
+        why = str(error).rpartition(": ")[2]  # without the object it was reading from
+        raise ValueError(f"{refusal} ({why})") from None
     return Wav(pcm=values.astype("<i2", copy=False).tobytes(), rate=int(rate), channels=int(values.shape[1]))
 
 
