@@ -13,6 +13,7 @@ from typing import Any
 import flows
 import tables
 from mkdocs.exceptions import PluginError
+from mkdocs.structure.files import File
 
 _COMMENT = re.compile(r"^<!--\s*(.*?)\s*-->\n?", re.MULTILINE | re.DOTALL)
 _CODE = re.compile(r"(<a\b[^>]*>.*?</a>|<pre\b.*?</pre>|<h\d\b.*?</h\d>)|<code>([\w.]+?)(\(\))?</code>", re.DOTALL)
@@ -32,6 +33,12 @@ def on_config(config: Any, **_: Any) -> Any:
     fence = {"name": "flow", "class": "flow", "format": flows.fence}
     config["mdx_configs"].setdefault("pymdownx.superfences", {})["custom_fences"] = [fence]
     return config
+
+
+def on_files(files: Any, config: Any, **_: Any) -> Any:
+    """Bring along the picture that the benchmarks have drawn for the README."""
+    files.append(File.generated(config, tables.PLOT_PAGE, abs_src_path=str(tables.PLOT)))
+    return files
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:

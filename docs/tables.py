@@ -41,6 +41,10 @@ _GROUPS = {
     "response": "Response",
 }
 
+ROOT = Path(__file__).parent.parent
+PLOT = ROOT / "tests" / "benchmarks" / "results.svg"
+PLOT_PAGE = "assets/benchmarks.svg"  # where it is in the site
+
 
 def _group(kind: str) -> str:
     return next((name for start, name in _GROUPS.items() if kind.startswith(start)), "Other")
@@ -359,17 +363,18 @@ def faults() -> str:
 
 def changelog() -> str:
     """The project's changelog, one level down."""
-    text = (Path(__file__).parent.parent / "CHANGELOG.md").read_text(encoding="utf-8")
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     return text.partition("\n")[2]
 
 
 def measured() -> str:
     """The README's section about speed, if it has one: its figures come from the benchmarks."""
-    text = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
     for section in text.split("\n## ")[1:]:
         title, _, body = section.partition("\n")
         if re.search(r"speed|performance|fast|measured", title, re.IGNORECASE):
-            return body.strip()
+            body = re.sub(r"<!--.*?-->\n?", "", body, flags=re.DOTALL)
+            return body.strip().replace(PLOT.relative_to(ROOT).as_posix(), f"../{PLOT_PAGE}")
     return "The README has no figures yet; run the benchmarks."
 
 
