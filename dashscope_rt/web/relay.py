@@ -1,7 +1,7 @@
 """One browser on one side, one session on the other. Framework-free.
 
     relay's thread    socket.receive ─► microphone, text, commit, interrupt, played ─► session     (whoever calls run())
-    network thread    session's audio, interruptions ─► ear ─► outgoing                            (never waits)
+    network thread    session's audio, interruptions ─► ear ─► outgoing; speech begins, ends       (never waits)
     reader thread     session's events ─► messages ─► outgoing                                     (never waits)
     writer thread     outgoing ─► socket.send                                         ("dashscope_rt-web-writer")
 
@@ -19,6 +19,7 @@ from typing import Any
 
 import attrs
 
+from .. import events as ev
 from ..errors import ConnectionClosed, RealtimeError
 from ..session import RealtimeSession
 from . import messages, telling
@@ -104,7 +105,7 @@ class Relay:
         self._deadline: threading.Timer | None = None
         self._losing = False
         self._texts: dict[str, str] = {}  # of running responses; reader thread
-        self._asked_at: float | None = None  # end of the user's last question; relay's and reader thread, a float
+        self._asked_at: float | None = None  # end of the user's last question; relay's and network thread, a float
         self.session: RealtimeSession | None = None
         self.active_at = clock()
 
@@ -210,6 +211,7 @@ class Relay:
             getattr(session, name)(callback)
         session.play_on(self._ear)
         session.connect()
+        session.expect(self._in_order)  # as long as the session lives
         bounds = self._bounds
         line = Line(session, rate, max_ms=bounds.microphone_ms)
         self.active_at = self._clock()
@@ -229,14 +231,11 @@ class Relay:
         return session, line
 
     def _listen_to(self, session: RealtimeSession) -> None:
-        session.on_speech_started(self._on_speech_started)
-        session.on_speech_stopped(self._on_speech_stopped)
         session.on_input_transcript(
             lambda transcript: self._tell(
                 "input_transcript", key=("said", transcript.item_id), **telling.transcript(transcript)
             )
         )
-        session.on("response.created")(lambda event: self._ear.turn(event.response.id))
         session.on_text_delta(self._on_text)
         session.on_done(self._on_done)
         session.on_error(lambda error: self._tell("error", **telling.refusal(error)))
@@ -246,19 +245,25 @@ class Relay:
         session.on_reconnected(lambda lost: self._tell("reconnected", **telling.lost(lost)))
         session.on_close(self._on_close)
 
+    # ---- from the service, network thread -----------------------------------------------------------------------
+
+    def _in_order(self, event: ev.ServerEvent) -> bool:
+        """Tell what sound must not overtake: sound comes on this thread, too, and waits for no callback."""
+        if isinstance(event, ev.InputAudioBufferSpeechStarted):
+            self.active_at = self._clock()
+            self._tell("speech_started")
+        elif isinstance(event, ev.InputAudioBufferSpeechStopped):
+            self.active_at = self._asked_at = self._clock()
+            self._tell("speech_stopped")
+        elif isinstance(event, ev.ResponseCreated) and event.response is not None:
+            self._ear.turn(event.response.id or "")
+        return False
+
     # ---- from the service, reader thread ------------------------------------------------------------------------
 
     def _tell(self, kind: str, *, key: object = None, **fields: Any) -> None:
         if not self._outgoing.put(text_frame(kind, **fields), key):
             self._too_slow()
-
-    def _on_speech_started(self, _event: object) -> None:
-        self.active_at = self._clock()
-        self._tell("speech_started")
-
-    def _on_speech_stopped(self, _event: object) -> None:
-        self.active_at = self._asked_at = self._clock()
-        self._tell("speech_stopped")
 
     def _on_text(self, event: Any) -> None:
         self.active_at = self._clock()
