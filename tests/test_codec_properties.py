@@ -337,7 +337,6 @@ def delta_frames(draw: st.DrawFn) -> list[bytes]:
 )
 @given(delta_frames(), st.booleans())
 def test_the_quick_way_of_reading_deltas_gives_what_the_ordinary_way_gives(messages: list[bytes], at_once: bool) -> None:
-    quick._frames.clear()
     before = _speed.base64_is_quick
     _speed.base64_is_quick = at_once  # audio decoded as it comes, or when it is asked for
     try:
@@ -347,14 +346,15 @@ def test_the_quick_way_of_reading_deltas_gives_what_the_ordinary_way_gives(messa
 
 
 def _compare_ways(messages: list[bytes]) -> None:
+    decoder = codec.Decoder()
     for data in messages:
         try:
-            expected: object = codec.decode(str(data, "utf-8"))  # text is always read the ordinary way
+            expected: object = codec.decode(data)
         except UnicodeDecodeError:
             with pytest.raises(UnicodeDecodeError):
-                codec.decode(data)
+                decoder.decode(data)
             continue
-        found = codec.decode(data)
+        found = decoder.decode(data)
         if isinstance(expected, ev.MalformedEvent) and isinstance(found, ev.ResponseAudioDelta):
             with pytest.raises(ValueError, match="not Base64"):  # the one difference: a raw control character in Base64
                 _ = found.audio
@@ -384,12 +384,30 @@ def _compare_audio(found: ev.ResponseAudioDelta, expected: ev.ResponseAudioDelta
 
 
 def test_the_quick_way_is_taken_at_all() -> None:
-    quick._frames.clear()
+    deltas = quick.Deltas()
     frame = '{"event_id":"e%d","type":"response.text.delta","response_id":"r","item_id":"i","delta":"piece %d"}'
-    assert quick.read((frame % (1, 1)).encode()) is None
-    codec.decode((frame % (1, 1)).encode())
-    event = quick.read((frame % (2, 2)).encode())
+    first = (frame % (1, 1)).encode()
+    assert deltas.read(first) is None
+    deltas.learn(first, codec.decode(first))
+    event = deltas.read((frame % (2, 2)).encode())
     assert event == ev.ResponseTextDelta(event_id="e2", response_id="r", item_id="i", delta="piece 2")
+
+
+def test_frames_that_never_come_again_are_not_learnt_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the service puts something new into every delta (obfuscation), each is parsed once, not twice."""
+    proofs = []
+    monkeypatch.setattr(quick.json, "loads", lambda data: proofs.append(data) or json.JSONDecoder().decode(data.decode()))
+    decoder = codec.Decoder()
+    frame = '{"event_id":"e%d","type":"response.text.delta","response_id":"r","delta":"piece","obfuscation":"%d"}'
+    for number in range(1000):
+        assert decoder.decode((frame % (number, number)).encode()).event_id == f"e{number}"
+    assert len(proofs) < 50
+    same = '{"event_id":"e%d","type":"response.text.delta","response_id":"r","delta":"piece"}'
+    for number in range(200):
+        decoder.decode((same % number).encode())
+    known = len(proofs)
+    decoder.decode((same % 1000).encode())
+    assert len(proofs) == known, "what comes again is recognised soon"
 
 
 @pytest.mark.parametrize("at_once", [True, False])
@@ -399,10 +417,10 @@ def test_the_text_of_audio_is_the_one_that_came_however_it_is_kept(
 ) -> None:
     """Also where the last letter holds bits that mean nothing, so that it cannot be had from the audio."""
     monkeypatch.setattr(_speed, "base64_is_quick", at_once)
-    quick._frames.clear()
+    decoder = codec.Decoder()
     frame = '{"event_id":"e%d","type":"response.audio.delta","response_id":"r","item_id":"i","delta":"%s"}'
-    codec.decode((frame % (1, "AAAA")).encode())
-    found = codec.decode((frame % (2, text)).encode())
+    decoder.decode((frame % (1, "AAAA")).encode())
+    found = decoder.decode((frame % (2, text)).encode())
     expected = ev.ResponseAudioDelta(event_id="e2", response_id="r", item_id="i", delta=text)
     assert found == expected
     assert isinstance(found, ev.ResponseAudioDelta)

@@ -4,8 +4,6 @@ All deltas of one part of an answer have the same frame around these two texts. 
 its frame is remembered with the two texts cut out, after a proof: with two other texts put in, it parses to the same
 object with just these two values changed. A later message whose frame is the same, byte for byte, therefore means the
 same, as long as the new texts are plain: no quote (that is how they are cut), no backslash, nothing unprintable.
-
-A race between threads remembers a frame twice, which does no harm.
 """
 
 from __future__ import annotations
@@ -18,24 +16,67 @@ from .. import _speed
 from .._events.response import ResponseAudioDelta, ResponseAudioTranscriptDelta, ResponsePiece, ResponseTextDelta
 from .._events.wire import RememberedFrame, ServerEvent
 
-_KINDS = (ResponseAudioDelta, ResponseTextDelta, ResponseAudioTranscriptDelta)
-_MOST = 256  # frames remembered; then all are forgotten and learnt again
-_PROOF = ("the proof's id", "the proof's delta")
+KINDS = frozenset((ResponseAudioDelta, ResponseTextDelta, ResponseAudioTranscriptDelta))
+_MOST = 4  # frames that one connection remembers: sound and words of an answer, and of the one before it
+_PATIENCE, _NOW_AND_THEN = 16, 64  # frames learnt in vain, after which only one in so many is
+_PROOF = (b"the proof's id", b"the proof's delta")
 _new = object.__new__
 Setter = Callable[[Any, Any], None]
 
 
-class _Known(RememberedFrame):
-    """A remembered frame, and what its events have in common."""
+class _Shape(RememberedFrame):
+    """A remembered frame, and what its events have in common.
 
-    __slots__ = ("audio", "kind", "place", "set_delta")
+    Attributes:
+        head: The bytes before the first of the two texts.
+        middle: Those between them, quotes included.
+        tail: Those after the second.
+        id_first: Whether the first text is ``event_id``.
+    """
 
-    def __init__(self, event: ResponsePiece) -> None:
+    __slots__ = ("audio", "head", "id_first", "kind", "middle", "place", "set_delta", "tail")
+
+    def __init__(self, event: ResponsePiece, parts: tuple[bytes, bytes, bytes], *, id_first: bool) -> None:
         super().__init__(dict(event.raw))
         self.kind = type(event)
         self.audio = isinstance(event, ResponseAudioDelta)
         self.set_delta = _setter(self.kind, "delta")
         self.place = event.response_id, event.item_id, event.output_index, event.content_index
+        self.head, self.middle, self.tail = parts
+        self.id_first = id_first
+
+    def event(self, event_id: bytes, text: bytes) -> ServerEvent | None:
+        """Return an event of this shape; None when its texts are not plain.
+
+        Raises:
+            UnicodeDecodeError: A text is not UTF-8.
+        """
+        plain = name = str(event_id, "utf-8")
+        delta: str | bytes | None = text
+        audio: bytes | None = None
+        if not self.audio:
+            delta = str(text, "utf-8")
+            plain += delta
+        elif _speed.base64_is_quick:
+            delta, audio = None, _decoded(text)  # the text can be had from the audio, see ResponseAudioDelta
+            if audio is None:
+                return None
+        elif b"\\" in text or not text.isascii():
+            return None  # what else is no Base64 `.audio` says: looking for it here would cost as much as decoding
+        if "\\" in plain or not plain.isprintable():
+            return None
+        event: ServerEvent = _new(self.kind)
+        _set_id(event, name)
+        _set_raw(event, self)
+        self.set_delta(event, delta)
+        response_id, item_id, output_index, content_index = self.place
+        _set_response(event, response_id)
+        _set_item(event, item_id)
+        _set_output(event, output_index)
+        _set_content(event, content_index)
+        if self.audio:
+            _set_audio(event, audio)
+        return event
 
 
 def _setter(kind: type, name: str) -> Setter:
@@ -48,71 +89,63 @@ _set_id, _set_raw = _setter(ServerEvent, "event_id"), _setter(ServerEvent, "_raw
 _set_response, _set_item = _setter(ResponsePiece, "response_id"), _setter(ResponsePiece, "item_id")
 _set_output, _set_content = _setter(ResponsePiece, "output_index"), _setter(ResponsePiece, "content_index")
 _set_audio = _setter(ResponseAudioDelta, "_audio")
-_frames: dict[bytes, _Known] = {}
 
 
-def _cut(data: bytes) -> tuple[int, int, int, int] | None:
-    """Return where the texts of ``event_id`` and ``delta`` begin and end, by the look of it."""
-    id_at = data.find(b'"event_id":"') + 12
-    if id_at < 12:
-        id_at = data.find(b'"event_id": "') + 13
-        if id_at < 13:
-            return None
-    delta_at = data.find(b'"delta":"') + 9
-    if delta_at < 9:
-        delta_at = data.find(b'"delta": "') + 10
-        if delta_at < 10:
-            return None
-    return id_at, data.find(b'"', id_at), delta_at, data.find(b'"', delta_at)
+class Deltas:
+    """The frames that one connection remembers. Not thread-safe: whoever reads its messages owns it."""
 
+    def __init__(self) -> None:
+        self._shapes: list[_Shape] = []  # the newest first
+        self._in_vain = 0  # learnt since one was last recognised: a service may put something new into every delta
 
-def _key(data: bytes, id_at: int, id_end: int, delta_at: int, delta_end: int) -> bytes:
-    # Zero bytes cannot stand in JSON, so the pieces cannot be mistaken for one another.
-    if id_at < delta_at:
-        return b"\0".join((data[:id_at], data[id_end:delta_at], data[delta_end:]))
-    return b"\0".join((data[:delta_at], b"", data[delta_end:id_at], data[id_end:]))
+    def read(self, data: bytes) -> ServerEvent | None:
+        """Return the event, if its frame is remembered and its texts are plain; None: read it the ordinary way.
 
-
-def read(data: bytes) -> ServerEvent | None:
-    """Return the event, if its frame is remembered and its texts are plain; None: read it the ordinary way.
-
-    Raises:
-        UnicodeDecodeError: A text is not UTF-8.
-    """
-    cuts = _cut(data)
-    if cuts is None:
+        Raises:
+            UnicodeDecodeError: A text is not UTF-8.
+        """
+        for shape in self._shapes:
+            start, middle = len(shape.head), shape.middle
+            end = data.find(b'"', start)
+            if data.startswith(middle, end) and data.startswith(shape.head):
+                at = end + len(middle)
+                stop = data.find(b'"', at)
+                if data[stop:] == shape.tail:
+                    self._in_vain = 0
+                    first, second = data[start:end], data[at:stop]
+                    return shape.event(first, second) if shape.id_first else shape.event(second, first)
         return None
-    id_at, id_end, delta_at, delta_end = cuts
-    known = _frames.get(_key(data, id_at, id_end, delta_at, delta_end))
-    if known is None:
-        return None
-    plain = event_id = str(data[id_at:id_end], "utf-8")
-    text = data[delta_at:delta_end]
-    delta: str | bytes | None = text
-    audio: bytes | None = None
-    if not known.audio:
-        delta = str(text, "utf-8")
-        plain += delta
-    elif _speed.base64_is_quick:
-        delta, audio = None, _decoded(text)  # the text can be had from the audio, see ResponseAudioDelta
-        if audio is None:
-            return None
-    elif b"\\" in text or not text.isascii():
-        return None  # what else is no Base64 `.audio` says: looking for it here would cost as much as decoding
-    if "\\" in plain or not plain.isprintable():
-        return None
-    event: ServerEvent = _new(known.kind)
-    _set_id(event, event_id)
-    _set_raw(event, known)
-    known.set_delta(event, delta)
-    response_id, item_id, output_index, content_index = known.place
-    _set_response(event, response_id)
-    _set_item(event, item_id)
-    _set_output(event, output_index)
-    _set_content(event, content_index)
-    if known.audio:
-        _set_audio(event, audio)
-    return event
+
+    def learn(self, data: bytes, event: ServerEvent) -> None:
+        """Remember the frame of a delta that was read the ordinary way, if the proof succeeds."""
+        self._in_vain += 1
+        if self._in_vain > _PATIENCE and self._in_vain % _NOW_AND_THEN:
+            return
+        of_id, of_delta = _text_of(data, b"event_id"), _text_of(data, b"delta")
+        id_first = of_id < of_delta
+        (start, end), (at, stop) = (of_id, of_delta) if id_first else (of_delta, of_id)
+        if start < 0 or not start <= end < at <= stop:
+            return
+        head, middle, tail = data[:start], data[end:at], data[stop:]
+        first, second = _PROOF if id_first else reversed(_PROOF)
+        try:
+            proof = json.loads(head + first + middle + second + tail)
+        except ValueError:
+            return
+        event_id, delta = (text.decode() for text in _PROOF)
+        if isinstance(event, ResponsePiece) and proof == {**event.raw, "event_id": event_id, "delta": delta}:
+            self._shapes.insert(0, _Shape(event, (head, middle, tail), id_first=id_first))
+            del self._shapes[_MOST:]
+
+
+def _text_of(data: bytes, name: bytes) -> tuple[int, int]:
+    """Return where the text of a field begins and ends, by the look of it; (-1, -1) when it is not seen."""
+    for colon in (b'":"', b'": "'):
+        at = data.find(b'"' + name + colon)
+        if at >= 0:
+            start = at + 1 + len(name) + len(colon)
+            return start, data.find(b'"', start)
+    return -1, -1
 
 
 def _decoded(text: bytes) -> bytes | None:
@@ -124,27 +157,3 @@ def _decoded(text: bytes) -> bytes | None:
     if text[-1:] == b"=" and _speed.base64_text(audio)[-4:] != text[-4:]:
         return None  # the last letter holds bits that mean nothing
     return audio
-
-
-def learn(data: bytes, event: ServerEvent) -> None:
-    """Remember the frame of an event that was read the ordinary way, if the proof succeeds."""
-    if not isinstance(event, _KINDS):
-        return
-    cuts = _cut(data)
-    if cuts is None or min(cuts) < 0:
-        return
-    id_at, id_end, delta_at, delta_end = cuts
-    first, second = (text.encode() for text in _PROOF)
-    if id_at < delta_at:
-        other = data[:id_at] + first + data[id_end:delta_at] + second + data[delta_end:]
-    else:
-        other = data[:delta_at] + second + data[delta_end:id_at] + first + data[id_end:]
-    try:
-        proof = json.loads(other)
-    except ValueError:
-        return
-    if proof != {**event.raw, "event_id": _PROOF[0], "delta": _PROOF[1]}:
-        return
-    if len(_frames) >= _MOST:
-        _frames.clear()
-    _frames[_key(data, *cuts)] = _Known(event)

@@ -41,6 +41,7 @@ class Receiving(Sending):
 
     def __init__(self) -> None:
         super().__init__()
+        self._decode = codec.Decoder().decode
         self._waiting = 0  # threads inside a wait; spares a notify per read when there are none
         self._sinks: tuple[Sink, ...] = ()
         self.unheard: list[Batch] = []  # what callbacks will be told of when the network thread has done its work
@@ -72,7 +73,7 @@ class Receiving(Sending):
         size = 0
         due = math.inf
         broken: UnicodeDecodeError | ProtocolError | None = None
-        decode = codec.decode
+        decode = self._decode
         try:
             for opcode, payload in messages:
                 event = decode(payload) if opcode == TEXT else codec.decode_binary(payload)
