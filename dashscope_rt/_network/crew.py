@@ -1,13 +1,16 @@
-"""Many connections, one thread at a time: the network threads of a process take turns at keeping the watch.
+"""Many connections, one thread: all sessions of a process are served together.
 
-    thread A   dials ──> serves A, B, C … ────────> A is over: passes the watch on ──> reports its end
-    thread B   dials ──> sleeps ─────────────────────────────────> serves B, C … ──> …
-    thread C   dials ──> sleeps ─────────────────────────────────────────────────> …
+    connect()  dials on the caller's thread ──> joins ─────────┐
+    connect()  dials on the caller's thread ──> joins ───────┐ │
+    a gap      dials on a thread of its own ──> joins ─────┐ │ │
+    crew's thread                                          A B C ──> serves them, until the last is over
 
-A thread that has dialled brings its connection here. One of them has the watch: it waits for all sockets at once and
-does what is to be done on each; the others sleep until their own connection is over, or the watch falls to them. With
-hundreds of sessions that saves most of the wake-ups and nearly all of the fighting for the interpreter's lock, and a
-single session costs nothing more than it would alone. A connection is never touched by two threads at a time.
+The thread starts with the first connection and ends with the last; it waits for all sockets at once and does what is to
+be done on each. With hundreds of sessions that saves most of the wake-ups and nearly all of the fighting for the
+interpreter's lock. A connection is never touched by two threads at a time.
+
+When so much is going on that it would wake up thousands of times a second, it *gathers*: it sleeps for a part of a
+millisecond, and then does together what has come meanwhile.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ from __future__ import annotations
 import contextlib
 import heapq
 import itertools
+import logging
 import os
 import selectors
 import socket
@@ -23,13 +27,18 @@ import time
 from collections import deque
 from typing import Protocol
 
+_log = logging.getLogger("dashscope_rt")
 READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 _NEVER = float("inf")
 _MOST = 250 if os.name == "nt" else 1000  # connections of one crew; Windows can wait for some 500 sockets at once
+_BUSY = 2000.0  # looks at a connection per second, from which on it gathers
+_GATHER = 0.00075  # s from one waking to the next while it does; Windows cannot sleep that short
+_COUNTED = 0.02  # s over which the looks are counted
+_TOO_SHORT = 0.00005  # s that are not worth going to sleep for
 
 
 class Line(Protocol):
-    """A connection that is served; every call comes from whoever has the watch and must not block."""
+    """A connection that is served; every call comes from the crew's thread and must not block."""
 
     def fileno(self) -> int:
         """Return the socket's file descriptor."""
@@ -48,44 +57,45 @@ class Line(Protocol):
         """Pass on what was received."""
 
     def fail(self, error: Exception) -> None:
-        """The connection is over, because its socket cannot be watched."""
+        """The connection is over, because it cannot be served."""
+
+    def over(self) -> None:
+        """It is served no more: the last call."""
 
 
 class Post:
     """A line's place in a crew."""
 
-    __slots__ = ("crew", "due", "events", "fileno", "line", "over", "rung", "to_do", "watch")
+    __slots__ = ("crew", "due", "events", "fileno", "line", "over", "rung")
 
-    def __init__(self, crew: Crew, watch: _Watch, line: Line) -> None:
+    def __init__(self, crew: Crew, line: Line) -> None:
         self.crew = crew
-        self.watch = watch
         self.line = line
         self.fileno = line.fileno()
         self.events = 0  # what the selector waits for
         self.due = _NEVER  # when it is looked at in any case
         self.rung = False  # it is on the list of those to be looked at now; a race looks twice
         self.over = False
-        self.to_do = threading.Lock()  # held while its thread may sleep
-        self.to_do.acquire()
 
     @property
     def alone(self) -> bool:
         """Whether nobody else is served, who would have to wait for whatever takes long."""
-        return self.crew.size == 1
-
-    def serve(self) -> None:
-        """Return when the line is over; see `Crew.serve`."""
-        self.crew.serve(self)
+        return len(self.crew.posts) == 1
 
     def ring(self) -> None:
-        """Have the line looked at now; any thread."""
+        """Have the line looked at now; any thread. The first ring begins its service."""
         if not self.rung:
             self.rung = True
             self.crew.ring(self)
 
+    def leave(self, timeout: float) -> None:
+        """Wait for the end of the crew's thread, if this line was its last; any thread after the line is over."""
+        if self.crew.over and threading.current_thread() is not self.crew.thread:
+            self.crew.thread.join(max(0.0, timeout))
+
 
 class _Bell:
-    """What wakes the watch: a socket that becomes readable."""
+    """What wakes the crew's thread: a socket that becomes readable."""
 
     def __init__(self) -> None:
         self.socket, self._cord = socket.socketpair()
@@ -94,14 +104,14 @@ class _Bell:
         self._rings = False  # benign race: a byte too many
 
     def ring(self) -> None:
-        """Wake the watch; any thread."""
+        """Wake the thread; any thread."""
         if not self._rings:
             self._rings = True
-            with contextlib.suppress(OSError):  # full: it rings anyway; closed: nobody watches any more
+            with contextlib.suppress(OSError):  # full: it rings anyway; closed: nobody is served any more
                 self._cord.send(b"\0")
 
     def hush(self) -> None:
-        """Be ready for the next ring; whoever has the watch, before looking at what was rung for."""
+        """Be ready for the next ring; the crew's thread, before looking at what was rung for."""
         with contextlib.suppress(BlockingIOError):
             self.socket.recv(4096)
         self._rings = False
@@ -112,92 +122,78 @@ class _Bell:
         self._cord.close()
 
 
-class _Watch:
-    """All a crew waits for."""
-
-    def __init__(self) -> None:
-        self.bell = _Bell()
-        try:
-            self.selector = selectors.DefaultSelector()
-        except OSError:  # the process has no file descriptors left
-            self.bell.close()
-            raise
-        self.selector.register(self.bell.socket, READ)
-
-    def close(self) -> None:
-        """Give everything back."""
-        self.selector.close()
-        self.bell.close()
-
-
 class Crew:
-    """Connections that are served together, and the threads that take turns at it."""
+    """Connections that are served together by one thread; made by `join`, gone with the last of them.
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()  # guards _posts, _leader and _watch
-        self._posts: set[Post] = set()
-        self._leader: Post | None = None
-        self._watch: _Watch | None = None  # while there is anybody
+    Attributes:
+        posts: Who is served; under the module's lock.
+        over: Nobody can join any more; under the module's lock.
+        thread: Ends soon after ``over``.
+    """
+
+    def __init__(self, number: int) -> None:
+        self.posts: set[Post] = set()
+        self.over = False
+        self._bell = _Bell()
+        try:
+            self._selector = selectors.DefaultSelector()
+        except OSError:  # the process has no file descriptors left
+            self._bell.close()
+            raise
+        self._selector.register(self._bell.socket, READ)
         self._rung: deque[Post] = deque()
         self._dues: list[tuple[float, int, Post]] = []  # a heap; a post may stand there more than once
         self._numbers = itertools.count()
-
-    @property
-    def size(self) -> int:
-        """How many lines there are."""
-        return len(self._posts)
-
-    def join(self, line: Line) -> Post | None:
-        """Take a line in, the caller's; None when there is no place. `serve` must follow."""
-        with self._lock:
-            if len(self._posts) >= _MOST:
-                return None
-            if self._watch is None:
-                self._watch = _Watch()
-            post = Post(self, self._watch, line)
-            self._posts.add(post)
-            return post
-
-    def serve(self, post: Post) -> None:
-        """Return when the line is over; until then the caller's thread serves everybody, or sleeps."""
-        with self._lock:
-            leads = self._leader is None
-            if leads:
-                self._leader = post
-        post.ring()  # the first look, by whoever has the watch
-        try:
-            if not leads:
-                post.to_do.acquire()
-            if not post.over:
-                self._keep_watch(post)
-        finally:
-            if not post.over:  # a fault of ours, on the thread that has the watch: the others must go on
-                post.over = True
-                with contextlib.suppress(OSError, KeyError, ValueError):
-                    self._watch_for(post, 0)
-            self._leave(post)
+        # While it is set the thread sleeps, and looks at who was rung for as soon as it is not: no bell is needed.
+        self._gathering = False
+        self.thread = threading.Thread(target=self._run, name=f"dashscope_rt-network-{number}", daemon=True)
 
     def ring(self, post: Post) -> None:
         """Have a line looked at now; any thread."""
         self._rung.append(post)
-        post.watch.bell.ring()
+        if not self._gathering:
+            self._bell.ring()
 
-    def close_copies(self) -> None:
-        """Close what a forked child has inherited; the parent's own is not touched."""
-        if self._watch is not None:
-            with contextlib.suppress(OSError):
-                self._watch.close()
+    def give_up(self) -> None:
+        """Nobody will join: let the thread end, if it began at all."""
+        self.over = True
+        if self.thread.ident is None:
+            self.close()
+        else:
+            self._bell.ring()
 
-    # ---- whoever has the watch --------------------------------------------------------------------------------
+    def close(self) -> None:
+        """Give everything back; in a forked child, only what was inherited."""
+        self._selector.close()
+        self._bell.close()
 
-    def _keep_watch(self, mine: Post) -> None:
-        selector, bell = mine.watch.selector, mine.watch.bell
-        dues, rung = self._dues, self._rung
+    # ---- the crew's thread ------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            self._serve()
+        except Exception as error:  # noqa: BLE001 — a fault of ours must end in on_close, not in a silent thread
+            _log.exception("the network thread failed")
+            with _lock:
+                self._end_of_all()
+            for post in list(self.posts):
+                if not post.over:
+                    post.line.fail(error)
+                    self._tell_over(post)
+        finally:
+            self.close()
+
+    def _serve(self) -> None:
+        selector, bell, dues, rung = self._selector, self._bell, self._dues, self._rung
         looked_at: list[Post] = []
+        woke = counted = time.monotonic()
+        looks = 0
+        busy = False
         while True:
             while rung:
                 post = rung.popleft()
                 post.rung = False
+                looks += 1
                 self._look(post, 0, looked_at)
             now = time.monotonic()
             while dues and dues[0][0] <= now:
@@ -211,13 +207,28 @@ class Crew:
                 if not post.over:
                     post.line.hand_over()
             looked_at.clear()
-            if mine.over:
+            if self.over:
                 return
-            for key, ready in selector.select(max(0.0, dues[0][0] - time.monotonic()) if dues else None):
+            if now - counted >= _COUNTED:
+                busy = looks >= _BUSY * (now - counted)
+                counted, looks = now, 0
+            if busy:
+                self._gather(woke + _GATHER)
+                woke = time.monotonic()
+            wait = 0.0 if rung else max(0.0, dues[0][0] - time.monotonic()) if dues else None
+            for key, ready in selector.select(wait):
                 if key.data is None:
                     bell.hush()
                 else:
+                    looks += 1
                     self._look(key.data, ready, looked_at)
+
+    def _gather(self, until: float) -> None:
+        left = until - time.monotonic()
+        if left > _TOO_SHORT and os.name != "nt":
+            self._gathering = True
+            time.sleep(left)
+            self._gathering = False  # before the look at who was rung for
 
     def _look(self, post: Post, ready: int, looked_at: list[Post]) -> None:
         if post.over:
@@ -228,72 +239,88 @@ class Crew:
             return
         looked_at.append(post)
         events, due = wanted
-        try:
-            self._watch_for(post, events)
-        except (OSError, ValueError) as error:  # the system watches no more: this line's bad luck, and nobody else's
-            post.line.fail(error)
-            self._end(post)
-            return
+        if events != post.events:
+            try:
+                self._watch_for(post, events)
+            except (OSError, ValueError) as error:  # the system watches no more: this line's bad luck, nobody else's
+                post.line.fail(error)
+                self._end(post)
+                return
         if due < post.due:
             post.due = due
             heapq.heappush(self._dues, (due, next(self._numbers), post))
 
-    def _end(self, post: Post) -> None:
-        post.line.hand_over()
-        self._watch_for(post, 0)
-        self._dues[:] = [entry for entry in self._dues if entry[2] is not post]
-        heapq.heapify(self._dues)
-        post.over = True
-        post.to_do.release()
-
     def _watch_for(self, post: Post, events: int) -> None:
-        selector = post.watch.selector
-        if events == post.events:
-            return
         if not events:
-            selector.unregister(post.fileno)
+            self._selector.unregister(post.fileno)
         elif post.events:
-            selector.modify(post.fileno, events, post)
+            self._selector.modify(post.fileno, events, post)
         else:
-            selector.register(post.fileno, events, post)
+            self._selector.register(post.fileno, events, post)
         post.events = events
 
-    def _leave(self, post: Post) -> None:
-        with self._lock:
-            self._posts.discard(post)
-            if self._leader is post:
-                self._leader = next((other for other in self._posts if not other.over), None)
-                if self._leader is not None:
-                    self._leader.to_do.release()
-            if not self._posts and self._watch is not None:
-                self._watch.close()
-                self._watch = None
-                self._rung.clear()
-                self._dues.clear()
+    def _end(self, post: Post) -> None:
+        post.line.hand_over()
+        if post.events:
+            with contextlib.suppress(OSError, KeyError, ValueError):
+                self._watch_for(post, 0)
+        self._dues[:] = [entry for entry in self._dues if entry[2] is not post]
+        heapq.heapify(self._dues)
+        with _lock:
+            self.posts.discard(post)
+            if not self.posts:
+                self._end_of_all()
+        self._tell_over(post)
+
+    def _end_of_all(self) -> None:
+        # Under the module's lock: whoever comes now gets a new crew.
+        self.over = True
+        if self in _crews:
+            _crews.remove(self)
+
+    def _tell_over(self, post: Post) -> None:
+        post.over = True
+        try:
+            post.line.over()
+        except Exception:  # noqa: BLE001 — a fault of ours, which the others must survive
+            _log.exception("the network thread failed")
 
 
-_crews: list[Crew] = [Crew()]
+_lock = threading.Lock()  # guards _crews, and who belongs to which
+_crews: list[Crew] = []
+_numbers = itertools.count(1)
 
 
 def join(line: Line) -> Post:
-    """Take a line into a crew that has a place; the caller's thread must then `Post.serve` it.
+    """Take a line into a crew that has a place; `Post.ring` then begins its service.
 
     Raises:
         OSError: The process has no file descriptors left.
+        RuntimeError: It can start no more threads.
     """
-    while True:
-        for crew in _crews:
-            post = crew.join(line)
-            if post is not None:
-                return post
-        _crews.append(Crew())
+    with _lock:
+        crew = next((crew for crew in _crews if len(crew.posts) < _MOST), None)
+        if crew is None:
+            crew = Crew(next(_numbers))
+            try:
+                crew.thread.start()
+            except BaseException:  # the system has no more threads; or Ctrl-C, when it may be running
+                crew.give_up()
+                raise
+            _crews.append(crew)
+        post = Post(crew, line)
+        crew.posts.add(post)
+        return post
 
 
 def _after_fork_in_child() -> None:
     # None of the threads lives here, and no lock can be trusted.
+    global _lock  # noqa: PLW0603
+    _lock = threading.Lock()
     for crew in _crews:
-        crew.close_copies()
-    _crews[:] = [Crew()]
+        with contextlib.suppress(OSError):
+            crew.close()
+    _crews.clear()
 
 
 if hasattr(os, "register_at_fork"):

@@ -45,8 +45,9 @@ class Outbox:
     def __init__(self, max_bytes: int, wake: Callable[[bool], None]) -> None:
         self._max = max_bytes
         self._wake = wake
-        # Guards everything below; notified when room appears and when the queue ends.
-        self._room = threading.Condition(threading.Lock())
+        # Guards everything below. The hot path takes the lock itself, which is in C; the condition's methods are not.
+        self._lock = threading.Lock()
+        self._room = threading.Condition(self._lock)  # notified when room appears and when the queue ends
         self._items: deque[Outgoing] = deque()
         self._bytes = 0
         self._waiting = 0  # threads inside a put
@@ -65,13 +66,21 @@ class Outbox:
             DeadlineExceeded: There was no room in time; the event was not queued.
             ConnectionClosed: The session is over.
         """
-        self.put_all((item,), timeout)
+        size = len(item.payload)
+        with self._lock:
+            fits = not self._held and (self._bytes + size <= self._max or not self._items)
+            if fits:
+                self._append(item, size)
+        if fits:
+            self._wake(item.audio_bytes > 0)
+        else:
+            self.put_all((item,), timeout)
 
     def put_all(self, items: Sequence[Outgoing], timeout: float) -> None:
         """Queue events together, all of them or none; otherwise as `put`."""
         size = sum(len(item.payload) for item in items)
         deadline: float | None = None
-        with self._room:
+        with self._lock:
             keeps_audio = self._held and bool(items[0].audio_bytes)
             while self._ended is None and not keeps_audio and self._items and self._bytes + size > self._max:
                 now = time.monotonic()
@@ -99,7 +108,7 @@ class Outbox:
 
     def put_newest(self, item: Outgoing, timeout: float) -> None:
         """Queue one event in place of any of its type that has not left yet; otherwise as `put`."""
-        with self._room:
+        with self._lock:
             stale = [other for other in self._items if other.type == item.type]
             for other in stale:
                 self._items.remove(other)
@@ -113,13 +122,13 @@ class Outbox:
         Raises:
             ConnectionClosed: The session is over.
         """
-        with self._room:
+        with self._lock:
             self._append(item, len(item.payload))
         self._wake(False)
 
     def put_first(self, item: Outgoing) -> None:
         """Queue what opens a connection: before everything else, even while the rest is held."""
-        with self._room:
+        with self._lock:
             if self._ended is not None:
                 raise self._ended()
             self._front.append(item)
@@ -127,7 +136,7 @@ class Outbox:
 
     def hold(self, keep_audio_bytes: int) -> list[Outgoing]:
         """Keep what is queued for the next connection: the newest audio, and nothing else. Returns the rest."""
-        with self._room:
+        with self._lock:
             gone = [item for item in self._items if not item.audio_bytes] + list(self._front)
             self._front.clear()
             self._items = deque(item for item in self._items if item.audio_bytes)
@@ -141,14 +150,14 @@ class Outbox:
 
     def release(self) -> int:
         """Let go out what was held; returns the raw audio bytes that had to make room meanwhile."""
-        with self._room:
+        with self._lock:
             self._held = False
             dropped, self.dropped_audio_bytes = self.dropped_audio_bytes, 0
         self._wake(False)
         return dropped
 
     def _make_room(self) -> None:
-        # The caller holds _room; only audio is in the queue while it is held.
+        # The caller holds _lock; only audio is in the queue while it is held.
         while self._kept > self._keep:
             oldest = self._items.popleft()
             self._bytes -= len(oldest.payload)
@@ -156,7 +165,7 @@ class Outbox:
             self.dropped_audio_bytes += oldest.audio_bytes
 
     def _append(self, item: Outgoing, size: int) -> None:
-        # The caller holds _room.
+        # The caller holds _lock.
         if self._ended is not None:
             raise self._ended()
         self._items.append(item)
@@ -167,9 +176,9 @@ class Outbox:
         """Take events for about ``max_bytes`` of payload, at least one if there is any; the network thread only."""
         taken: list[Outgoing] = []
         size = 0
-        if not self._items and not self._front:  # without the lock: a put that races with it wakes the network thread
+        if self.empty:
             return taken
-        with self._room:
+        with self._lock:
             while self._front:
                 taken.append(self._front.popleft())
             while self._items and size < max_bytes and not self._held:
@@ -184,13 +193,18 @@ class Outbox:
 
     def end(self, error: Callable[[], Exception]) -> list[Outgoing]:
         """Close the queue: waiting and later puts raise ``error()``. Returns what never left, once."""
-        with self._room:
+        with self._lock:
             left, self._items, self._bytes, self._kept = list(self._items), deque(), 0, 0
             self._front.clear()
             if self._ended is None:
                 self._ended = error
             self._room.notify_all()
         return left
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing to get; without the lock: a put that races with it wakes the network thread."""
+        return not self._items and not self._front
 
     def __len__(self) -> int:
         return len(self._items)

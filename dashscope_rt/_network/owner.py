@@ -43,7 +43,7 @@ class Owner(Protocol):
 
         Args:
             info: Who ended it and why.
-            planned: The end was asked for with `NetworkThread.rotate`.
+            planned: The end was asked for with `Link.rotate`.
         """
 
 

@@ -1,8 +1,9 @@
 """The socket: dialled within one deadline, then non-blocking. The only client-side user of ``websocket``'s handshake.
 
-`Dialing.run` goes through DNS, proxy, TCP, TLS and the WebSocket upgrade on the network thread. Every step gets what is
-left of one deadline; `Dialing.abort` ends it from any other thread. `Transport` then moves bytes; after the dialling
-the network thread alone touches it, except for `Transport.abort`, which only shuts the file descriptor down.
+`Dialing.run` goes through DNS, proxy, TCP, TLS and the WebSocket upgrade, on the caller's thread. Every step gets what
+is left of one deadline, and what the system gives none for (DNS) runs on a thread of its own that may be left behind;
+`Dialing.abort` ends it from any other thread. `Transport` then moves bytes; after the dialling the network thread alone
+touches it, except for `Transport.abort`, which only shuts the file descriptor down.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
 from urllib.parse import SplitResult, unquote, urlsplit
 
 import attrs
@@ -25,6 +27,7 @@ from .frames import FrameReader, Message
 from .secret import Secret
 from .upgrade import HandshakeSocket, NotSwitched, refusal
 
+_T = TypeVar("_T")
 _PROXY_LIMIT = 64 * 1024  # bytes of a proxy's answer
 _OTHER_NAME = (62, 64)  # X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH
 
@@ -65,6 +68,7 @@ class Dialing:
         self._lock = threading.Lock()
         self._socket: socket.socket | None = None
         self._aborted = False
+        self._elsewhere_over: threading.Event | None = None  # what is waited for while something runs elsewhere
         self._failure: RealtimeError | None = None
         self._step = "DNS and TCP"  # for the message when time is up
 
@@ -81,9 +85,11 @@ class Dialing:
             self._aborted = True
             if self._socket is not None:
                 _shut_down(self._socket)
+            if self._elsewhere_over is not None:
+                self._elsewhere_over.set()
 
     def run(self) -> Transport:
-        """Connect; called once, on the network thread.
+        """Connect; called once.
 
         Raises:
             APIError: The service refused the upgrade; the class says why.
@@ -108,6 +114,7 @@ class Dialing:
                 secured.do_handshake()
             self._step = "the WebSocket upgrade"
             leftover = self._upgrade(sock)
+            self._left()  # what comes about after the deadline must not stay
             sock.setblocking(False)
             with self._lock:  # from here on abort() has nothing to break: the transport has an owner
                 self._check_aborted()
@@ -151,8 +158,58 @@ class Dialing:
             return self._through_http_proxy(parts, host, port)
         return self._through_socks(proxy, host, port)
 
+    def _elsewhere(self, call: Callable[[], _T], late: Callable[[_T], object] = lambda result: None) -> _T:
+        """Return what ``call`` does, on a thread left behind at the deadline; ``late`` gets what comes too late.
+
+        Raises:
+            TimeoutError: Out of time.
+            ConnectionFailed: Given up.
+        """
+        over = threading.Event()
+        results: list[_T] = []
+        errors: list[BaseException] = []
+        left_behind = False
+
+        def run() -> None:
+            try:
+                results.append(call())
+            except BaseException as error:  # noqa: BLE001 — raised below, on the thread that waits
+                errors.append(error)
+            with self._lock:
+                over.set()
+                unwanted = left_behind and bool(results)
+            if unwanted:
+                late(results[0])
+
+        with self._lock:
+            self._elsewhere_over = over
+        self._check_aborted()
+        threading.Thread(target=run, name="dashscope_rt-network-lookup", daemon=True).start()
+        try:
+            over.wait(self._left())
+        finally:  # Ctrl-C, too
+            with self._lock:
+                self._elsewhere_over = None
+                left_behind = not results and not errors
+        if errors:
+            raise errors[0]
+        self._check_aborted()
+        if not results:
+            raise TimeoutError
+        return results[0]
+
+    def _addresses(self, host: str, port: int) -> list[tuple[Any, ...]]:
+        # A name may take as long as the name servers like; an address needs none of them.
+        for family in (socket.AF_INET, socket.AF_INET6):
+            try:
+                socket.inet_pton(family, host)
+            except (OSError, ValueError):
+                continue
+            return [(family, socket.SOCK_STREAM, 0, "", (host, port))]
+        return self._elsewhere(lambda: socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM))
+
     def _tcp(self, host: str, port: int) -> socket.socket:
-        found = socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM)
+        found = self._addresses(host, port)
         failure: OSError = ConnectionFailed(f"{host} has no address")
         for family, kind, protocol, _, address in found:
             self._check_aborted()
@@ -203,8 +260,12 @@ class Dialing:
             raise ConnectionFailed(
                 'a SOCKS proxy needs the package python-socks: pip install "dashscope_rt[socks]"', retryable=False
             ) from error
-        sock = Proxy.from_url(proxy.reveal()).connect(host, port, timeout=self._left())
-        return self._own(sock)
+        left = self._left()
+        return self._own(
+            self._elsewhere(  # its time-out is for each step, and it asks the name servers
+                lambda: Proxy.from_url(proxy.reveal()).connect(host, port, timeout=left), late=socket.socket.close
+            )
+        )
 
     def _upgrade(self, sock: socket.socket) -> bytes:
         """Do the WebSocket upgrade; returns bytes of the first frames that came along with its answer."""
@@ -274,7 +335,9 @@ class Transport:
 
     def take_control(self) -> list[Message]:
         """Return the control frames that came so far, once."""
-        taken, self._reader.control = self._reader.control, []
+        taken = self._reader.control
+        if taken:
+            self._reader.control = []
         return taken
 
     def receive(self) -> Iterator[Message] | None:
@@ -334,7 +397,7 @@ class Transport:
         """Whether something waits inside TLS, from the handshake or after a failure, where a selector cannot see it."""
         if self._failure is not None or self._leftover:
             return True
-        return isinstance(self._sock, ssl.SSLSocket) and self._sock.pending() > 0
+        return self._secure and self._sock.pending() > 0  # type: ignore[attr-defined]
 
     def send(self, data: memoryview) -> int:
         """Write what fits, without waiting; returns how many bytes went, 0 when there is no room.

@@ -197,6 +197,9 @@ class Inbox:
 
     The network thread puts, a whole read at a time; the reader thread takes. When it is full the network thread leaves
     the socket alone until half of it is consumed; the peer then waits, and nothing is dropped.
+
+    Attributes:
+        full: Whether the network thread should leave the socket alone for now.
     """
 
     def __init__(self, max_bytes: int, resume: Callable[[], None]) -> None:
@@ -205,7 +208,7 @@ class Inbox:
         self._batches: queue.SimpleQueue[Batch | None] = queue.SimpleQueue()
         self._came = 0  # bytes; written by the network thread only
         self._gone = 0  # bytes; written by the reader thread only
-        self._full = False
+        self.full = False
         # Held while the network thread has nothing to wait for; the reader lets it go after a batch. See brake().
         self._progress = threading.Lock()
         self._progress.acquire()
@@ -216,18 +219,13 @@ class Inbox:
         """Whether nothing waits for the reader thread."""
         return self._batches.empty()
 
-    @property
-    def full(self) -> bool:
-        """Whether the network thread should leave the socket alone for now."""
-        return self._full
-
     def put(self, heard: list[Heard], size: int, now: float) -> None:
         """Queue what came together ``now``, ``size`` bytes of it; never waits."""
         self._came += size
         if self._came - self._gone > self._max:
-            self._full = True
+            self.full = True
             if self._came - self._gone <= self._max // 2:  # consumed just now, by a reader that did not see it full
-                self._full = False
+                self.full = False
         self._batches.put((heard, size, now))
 
     def brake(self) -> None:
@@ -249,8 +247,8 @@ class Inbox:
         while (batch := self._batches.get()) is not None:
             yield batch
             self._gone += batch[1]
-            if self._full and self._came - self._gone <= self._max // 2:
-                self._full = False
+            if self.full and self._came - self._gone <= self._max // 2:
+                self.full = False
                 self._resume()
             if self._braking:
                 self._braking = False
@@ -260,7 +258,10 @@ class Inbox:
 
 
 class Reader:
-    """The reader thread: takes from the inbox, runs the callbacks, survives them."""
+    """The reader thread: takes from the inbox, runs the callbacks, survives them.
+
+    It begins with the first thing that a callback is to hear.
+    """
 
     def __init__(self, registry: Registry, inbox: Inbox, *, name: str) -> None:
         self._registry = registry
@@ -271,11 +272,29 @@ class Reader:
         self._running: Wanted | None = None  # which callback runs, for what
         self._since = 0.0  # and since when
         self._warned = 0.0
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._name = name
+        self._thread: threading.Thread | None = None
+        self.runs = False  # from its start on
 
     def start(self) -> None:
-        """Begin; every attribute exists by now."""
+        """Begin; every attribute exists by now.
+
+        Raises:
+            RuntimeError: The system has no more threads.
+        """
+        self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
         self._thread.start()
+        self.runs = True
+
+    def start_for(self, batches: Sequence[Batch]) -> bool:
+        """Begin if any of this is for a callback; returns whether it runs. A session without callbacks needs no thread.
+
+        Raises:
+            RuntimeError: The system has no more threads.
+        """
+        if not self.runs and any(self._is_wanted(what) for heard, _, _ in batches for what in heard):
+            self.start()
+        return self.runs
 
     def is_current(self) -> bool:
         """Whether the caller is a callback of this session."""
@@ -283,9 +302,12 @@ class Reader:
 
     def join(self, timeout: float) -> bool:
         """Wait until all callbacks have run, never from inside one; returns whether they have."""
-        if not self.is_current() and self._thread.ident is not None:
-            self._thread.join(max(0.0, timeout))
-        return not self._thread.is_alive()
+        thread = self._thread
+        if thread is None or thread.ident is None:
+            return True
+        if not self.is_current():
+            thread.join(max(0.0, timeout))
+        return not thread.is_alive()
 
     def watch(self, now: float) -> float | None:
         """Warn, once, of a callback that runs too long; the network thread calls it and gets when to look again."""
@@ -298,13 +320,23 @@ class Reader:
             return since + _SLOW
         self._warned = since
         callback, key = running
-        frame = sys._current_frames().get(self._thread.ident or 0)
+        frame = sys._current_frames().get((self._thread and self._thread.ident) or 0)
         stack = "".join(traceback.format_stack(frame)[-8:]) if frame is not None else "(its stack is not known)\n"
         _log.warning(
             "the callback %s for %s has been running for %.0f s; callbacks after it wait, everything else goes on:\n%s",
             _name(callback), key, now - since, stack,
         )  # fmt: skip
         return None
+
+    def _is_wanted(self, what: Heard) -> bool:
+        if isinstance(what, LateAudio):
+            what = what.event
+        if isinstance(what, ev.ServerEvent):
+            return bool(self._registry.wanted_by(what))
+        if isinstance(what, Approval):  # without a callback there is a warning
+            return True
+        name = "on_close" if isinstance(what, CloseInfo) else _TOLD.get(type(what), ("on_function_call", ""))[0]
+        return self._registry.has(name)
 
     def _run(self) -> None:
         registry = self._registry

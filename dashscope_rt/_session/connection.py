@@ -24,9 +24,9 @@ import attrs
 
 from .. import codec
 from .. import events as ev
+from .._network.link import Link, closed_error
 from .._network.outbox import Outbox, Outgoing
 from .._network.owner import Redial
-from .._network.thread import NetworkThread, closed_error
 from .._network.transport import Dialing, Endpoint
 from ..audio.pcm import duration_ms, silence
 from ..config import Keepalive, Limits, Reconnect, Timeouts
@@ -98,7 +98,8 @@ class Connection(Receiving):
         self._limits = limits
         self._reconnect = reconnect
         # Guards the state, the opening, the sinks and the info; notified at every event while anybody waits.
-        self.changed = threading.Condition(threading.Lock())
+        self._state_lock = threading.Lock()
+        self.changed = threading.Condition(self._state_lock)
         self.calling = Calling(toolbox, answer=self.answer_call, decide=self.decide, tell=self.tell)
         self.state = SessionState(audio_rates[1], timeouts.cancel, rounds=self.calling.rounds)
         self.counters = Counters(self._input_rate)
@@ -115,7 +116,7 @@ class Connection(Receiving):
         self._audio_at = 0.0  # when audio last went out, for the silence of a muted microphone
         self.inbox = Inbox(limits.inbox_bytes, self._resume_reading)
         self.reader = Reader(registry, self.inbox, name=f"dashscope_rt-reader-{number}")
-        self.network = NetworkThread(
+        self.network = Link(
             self._dial(),
             lambda wake: Outbox(limits.outbox_bytes, wake),
             self,
@@ -154,9 +155,8 @@ class Connection(Receiving):
         deadline = time.monotonic() + self._timeouts.connect
         _process.remember(self)
         try:
-            self.reader.start()
-            self.network.start()
-            codec.prepare()  # while the network thread waits for the network
+            self.network.open()
+            codec.prepare()  # while the service says hello
             with self.changed:
                 self._wait(lambda: self.phase in (OPEN, ENDED), deadline)
                 phase = self.phase
@@ -381,7 +381,10 @@ class Connection(Receiving):
         redial = self._try_again(info, planned=planned)
         if redial is None:
             self._end(info)
-        self.hand_over(may_wait=False)
+        try:
+            self.hand_over(may_wait=False)
+        except RuntimeError as error:  # the system has no more threads
+            _log.error("the callbacks are not told of the end: %s", error)
         if redial is None:
             self.inbox.end()
         return redial

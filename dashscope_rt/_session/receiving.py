@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 
@@ -12,7 +13,7 @@ from .. import events as ev
 from .._network.frames import TEXT, Message
 from ..errors import APIError, ProtocolError
 from . import callbacks
-from .callbacks import Batch, Heard, Inbox, as_heard
+from .callbacks import Batch, Heard, Inbox, Reader, as_heard
 from .calling import Calling
 from .opening import OPEN, Opening
 from .recovery import Recovery
@@ -35,6 +36,8 @@ class Receiving(Sending):
     calling: Calling
     counters: Counters
     inbox: Inbox
+    reader: Reader
+    _state_lock: threading.Lock
     _opening: Opening
     _recovery: Recovery | None
     _fatal: APIError | None
@@ -85,7 +88,7 @@ class Receiving(Sending):
             broken = error
         if events:
             now = time.monotonic()
-            with self.changed:
+            with self._state_lock:  # of `changed`, whose own methods are not in C
                 heard = self._fold(events, now)
                 if self._waiting:
                     self.changed.notify_all()
@@ -100,10 +103,15 @@ class Receiving(Sending):
         return due
 
     def hand_over(self, *, may_wait: bool) -> None:
-        """Let the callbacks hear of what happened; with ``may_wait``, wait a moment for them if they are behind."""
+        """Let the callbacks hear of what happened; with ``may_wait``, wait a moment for them if they are behind.
+
+        Raises:
+            RuntimeError: The system has no thread for them.
+        """
         if self.unheard:
-            for heard, size, now in self.unheard:
-                self.inbox.put(heard, size, now)
+            if self.reader.runs or self.reader.start_for(self.unheard):
+                for heard, size, now in self.unheard:
+                    self.inbox.put(heard, size, now)
             self.unheard.clear()
             if may_wait:
                 self.inbox.brake()

@@ -13,8 +13,8 @@ import attrs
 
 from .. import codec
 from .. import events as ev
+from .._network.link import Link, closed_error
 from .._network.outbox import Outbox, Outgoing
-from .._network.thread import NetworkThread, closed_error
 from ..config import Timeouts
 from ..errors import BadRequestError, CloseInfo, ConnectionClosed, DeadlineExceeded, RealtimeError
 from ..responses import TOOL, FunctionCall
@@ -33,7 +33,7 @@ class Sending:
     changed: threading.Condition
     state: SessionState
     info: CloseInfo | None
-    network: NetworkThread
+    network: Link
     _outbox: Outbox
     _timeouts: Timeouts
 

@@ -561,12 +561,15 @@ def test_two_sessions_see_their_own_events_only() -> None:
     assert heard[0].thread is not heard[1].thread
 
 
-def test_the_two_threads_have_names_are_daemons_and_end_with_the_session() -> None:
-    def mine() -> list[threading.Thread]:
-        return [each for each in threading.enumerate() if each.name.startswith("dashscope_rt-")]
+def mine() -> list[threading.Thread]:
+    return [each for each in threading.enumerate() if each.name.startswith("dashscope_rt-")]
 
+
+def test_the_two_threads_have_names_are_daemons_and_end_with_the_session() -> None:
     assert mine() == []
-    with Peer(polite) as peer, client_for(peer.url).session(MODEL) as session:
+    opened = Heard()
+    with Peer(polite) as peer, client_for(peer.url).session(MODEL, on_open=opened) as session:
+        opened.get()
         threads = mine()
         assert sorted(each.name.rsplit("-", 1)[0] for each in threads) == [
             "dashscope_rt-network",
@@ -575,6 +578,23 @@ def test_the_two_threads_have_names_are_daemons_and_end_with_the_session() -> No
         assert all(each.daemon for each in threads)
         session.close()
         assert mine() == []
+
+
+def test_the_thread_for_callbacks_begins_when_there_is_something_for_one() -> None:
+    heard, closed = Heard(), Heard()
+    with manual() as at:
+        at.line.send({"type": "nobody.wants.it"})
+        assert at.sees_nothing() == []
+        assert [each.name.rsplit("-", 1)[0] for each in mine()] == ["dashscope_rt-network"]
+        at.session.on("somebody.wants.it")(heard)
+        at.line.send({"type": "nobody.wants.it"})
+        at.line.send({"type": "somebody.wants.it"})
+        assert heard.get().type == "somebody.wants.it"
+        assert heard.thread is not None
+        assert heard.thread.name.startswith("dashscope_rt-reader-")
+    with manual(on_close=closed) as at:
+        assert [each.name.rsplit("-", 1)[0] for each in mine()] == ["dashscope_rt-network"]
+    assert closed.get().who == "client"
 
 
 def test_wait_closed_with_a_timeout_says_that_the_session_lives() -> None:

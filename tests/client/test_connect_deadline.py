@@ -13,7 +13,9 @@ from typing import Any
 import pytest
 
 from dashscope_rt import ConnectionClosed, ConnectionFailed, DeadlineExceeded, Timeouts
-from dashscope_rt._network import thread as _network
+from dashscope_rt._network import link as _network
+from dashscope_rt._network import transport as _transport
+from dashscope_rt._network.secret import Secret
 from dashscope_rt._session import connection as _connection
 from tests.client.wire import MODEL, Background, Heard, client_for, created
 from tests.peer import SOON, Line, Peer
@@ -144,8 +146,9 @@ def test_a_slow_name_server_cannot_hold_connect_and_no_connection_comes_later(mo
 
     monkeypatch.setattr(socket, "getaddrinfo", slow)
     with Peer(lambda line: line.open()) as peer:
-        session = client_for(peer.url, timeouts=Timeouts(connect=CONNECT)).session(MODEL)
-        with on_time(), pytest.raises(DeadlineExceeded):
+        url = peer.url.replace("127.0.0.1", "localhost")  # an address asks no name server
+        session = client_for(url, timeouts=Timeouts(connect=CONNECT)).session(MODEL)
+        with on_time(), pytest.raises(DeadlineExceeded, match="DNS"):
             session.connect()
         assert asked.is_set()
         (thread,) = [each for each in threading.enumerate() if each.name.startswith("dashscope_rt-network")]
@@ -156,18 +159,46 @@ def test_a_slow_name_server_cannot_hold_connect_and_no_connection_comes_later(mo
         assert peer.lines == []
 
 
+def test_close_ends_a_connect_that_waits_for_a_slow_name_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    answer, asked = threading.Event(), threading.Event()
+
+    def slow(*args: object, **options: object) -> object:
+        asked.set()
+        answer.wait(SOON)
+        return []
+
+    monkeypatch.setattr(socket, "getaddrinfo", slow)
+    session = client_for("ws://localhost:9", timeouts=Timeouts(connect=SOON)).session(MODEL)
+    call = Background(session.connect)
+    assert asked.wait(SOON)
+    session.close()
+    assert isinstance(call.error(CONNECT), ConnectionClosed)
+    answer.set()
+
+
+def test_what_comes_too_late_from_a_step_without_deadline_is_given_back() -> None:
+    """A SOCKS proxy that answers after the deadline: its socket is closed, not forgotten."""
+    go, late = threading.Event(), Heard()
+    dialing = _transport.Dialing(_transport.Endpoint(url="", api_key=Secret("")), time.monotonic() + CONNECT, 0)
+    with pytest.raises(TimeoutError):
+        dialing._elsewhere(lambda: go.wait(SOON) and "late", late=late)
+    go.set()
+    assert late.get() == "late"
+
+
 def test_a_connection_that_comes_about_at_the_very_deadline_does_not_stay(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The dialling succeeds while connect() has just given up: the connection is closed, and both threads end."""
-    given_up, dialled = threading.Event(), threading.Event()
-    run = _network.Dialing.run
+    """The dialling succeeds when there is no time left: the connection is closed again."""
+    dialled = threading.Event()
+    upgrade = _network.Dialing._upgrade
 
-    def late(dialing: _network.Dialing) -> object:
-        transport = run(dialing)
+    def late(dialing: _network.Dialing, sock: socket.socket) -> bytes:
+        leftover = upgrade(dialing, sock)
         dialled.set()
-        given_up.wait(SOON)
-        return transport
+        while time.monotonic() < dialing._deadline:
+            threading.Event().wait(0.01)
+        return leftover
 
-    monkeypatch.setattr(_network.Dialing, "run", late)
+    monkeypatch.setattr(_network.Dialing, "_upgrade", late)
     gone = threading.Event()
 
     def script(line: Line) -> None:
@@ -180,12 +211,8 @@ def test_a_connection_that_comes_about_at_the_very_deadline_does_not_stay(monkey
         with pytest.raises(DeadlineExceeded):
             session.connect()
         assert dialled.is_set()
-        mine = [each for each in threading.enumerate() if each.name.startswith("dashscope_rt-")]
-        assert mine
-        given_up.set()
         assert gone.wait(SOON)
-        for thread in mine:
-            thread.join(SOON)
+        assert [each for each in threading.enumerate() if each.name.startswith("dashscope_rt-")] == []
         assert not session.is_open
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import socket
 import threading
 import time
 
 import pytest
 
-from dashscope_rt import CloseInfo, Keepalive, Limits, Timeouts
+from dashscope_rt import CloseInfo, ConnectionFailed, Keepalive, Limits, Timeouts
 from dashscope_rt._network import crew
 from tests.client.wire import Dialled, Heard, dialled, manual
 from tests.peer import SOON
@@ -46,33 +47,143 @@ def test_a_lost_connection_ends_one_session_only() -> None:
 
 def test_more_sessions_than_one_crew_takes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(crew, "_MOST", 2)
-    monkeypatch.setattr(crew, "_crews", [crew.Crew()])
     with contextlib.ExitStack() as stack:
         sessions = [stack.enter_context(manual()) for _ in range(5)]
-        assert [len(each._posts) for each in crew._crews] == [2, 2, 1]
+        assert [len(each.posts) for each in crew._crews] == [2, 2, 1]
         for at in sessions:
             both_ways(at)
         sessions[0].session.close()
         sessions.append(stack.enter_context(manual()))
-        assert [len(each._posts) for each in crew._crews] == [2, 2, 1]
+        assert [len(each.posts) for each in crew._crews] == [2, 2, 1]
         for at in sessions[1:]:
             both_ways(at)
-    assert [len(each._posts) for each in crew._crews] == [0, 0, 0]
-    assert [each._watch for each in crew._crews] == [None, None, None]
+    assert crew._crews == []
 
 
-def test_one_thread_has_the_watch_and_it_is_passed_on() -> None:
-    def leader() -> object:
-        (used,) = [each for each in crew._crews if each._posts]
-        return used._leader
+def network_threads() -> list[threading.Thread]:
+    return [each for each in threading.enumerate() if each.name.startswith("dashscope_rt-network-")]
 
+
+def test_one_thread_serves_all_sessions_and_ends_with_the_last() -> None:
+    assert network_threads() == []
     with manual() as first:
-        chosen = leader()
+        (thread,) = network_threads()
+        assert thread.daemon
         with manual() as second:
-            assert leader() is chosen  # newcomers do not take it
+            assert network_threads() == [thread]
             first.session.close()
             both_ways(second)
-            assert leader() not in (chosen, None)
+            assert network_threads() == [thread]
+        assert network_threads() == []
+        assert not thread.is_alive()
+    with manual() as at:
+        both_ways(at)
+        assert thread not in network_threads()
+
+
+def test_a_fault_of_ours_in_one_session_is_told_and_the_thread_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    closed = Heard()
+    with manual(on_close=closed) as at, manual() as other:
+        link = at.session._connection.network  # type: ignore[union-attr]
+        monkeypatch.setattr(link, "_read", lambda transport: 1 / 0)
+        at.line.send({"type": "x"})
+        info = closed.get()
+        assert (info.who, info.code) == ("network", 1006)
+        assert "ZeroDivisionError" in str(info.error)
+        both_ways(other)
+
+
+def test_a_fault_of_ours_that_ends_the_thread_ends_its_sessions_and_not_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    closed = [Heard(), Heard()]
+    with manual(on_close=closed[0]) as at, manual(on_close=closed[1]):
+        monkeypatch.setattr(crew.Crew, "_look", lambda *_: 1 / 0)
+        at.line.send({"type": "x"})
+        for heard in closed:
+            info = heard.get()
+            assert (info.who, info.code) == ("network", 1006)
+            assert "division by zero" in str(info.error)
+        monkeypatch.undo()
+        with manual() as later:
+            both_ways(later)
+
+
+class Restless:
+    """A line that is always due."""
+
+    def __init__(self) -> None:
+        self.pipe = socket.socketpair()
+        self.looks = 0
+        self.enough = 1_000_000
+        self.gone = threading.Event()
+
+    def fileno(self) -> int:
+        return self.pipe[0].fileno()
+
+    def turn(self, ready: int) -> tuple[int, float] | None:
+        self.looks += 1
+        self.post.ring()
+        return (crew.READ, time.monotonic() + 60) if self.looks < self.enough else None
+
+    def hand_over(self) -> None:
+        """There is nothing."""
+
+    def fail(self, error: Exception) -> None:
+        raise error
+
+    def over(self) -> None:
+        for end in self.pipe:
+            end.close()
+        self.gone.set()
+
+    def serve(self) -> None:
+        self.post = crew.join(self)
+        self.post.ring()
+
+
+def test_a_thread_with_too_much_to_do_gathers_it_and_one_with_little_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    slept: list[float] = []
+    gathering = threading.Event()
+    sleep = time.sleep
+
+    def noting(seconds: float) -> None:
+        if threading.current_thread().name.startswith("dashscope_rt-network-"):
+            slept.append(seconds)
+            gathering.set()
+        sleep(seconds)
+
+    monkeypatch.setattr(crew.time, "sleep", noting)
+    with manual() as at:
+        for _ in range(20):
+            both_ways(at)
+        assert slept == []
+        line = Restless()
+        line.serve()
+        assert gathering.wait(SOON)
+        assert max(slept) <= crew._GATHER
+        for number in range(20):  # while it gathers it sends, receives and hands over
+            both_ways(at)
+            at.line.send_frame(9, b"%d" % number)
+            assert at.line.read_frame() == (10, b"%d" % number)
+        line.enough = 0
+        assert line.gone.wait(SOON)
+
+
+def test_what_is_appended_while_it_gathers_needs_no_bell(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And is sent all the same: the thread looks when it wakes up."""
+    monkeypatch.setattr(crew, "_BUSY", -1.0)
+    rings: list[object] = []
+    ring = crew._Bell.ring
+    monkeypatch.setattr(crew._Bell, "ring", lambda bell: (rings.append(bell), ring(bell)))
+    with manual() as at:
+        for _ in range(30):  # whichever moment of its sleep it is
+            assert at.sees_nothing() == []
+        (each,) = crew._crews
+        each._gathering = True
+        before = len(rings)
+        each.ring(next(iter(each.posts)))
+        assert len(rings) == before
+        each._gathering = False
+        both_ways(at)
 
 
 def test_a_session_whose_callbacks_stand_still_delays_nobody() -> None:
@@ -130,7 +241,7 @@ def test_a_callback_that_computes_without_end_stops_no_pings_and_no_deadlines() 
 
 
 def test_sessions_that_come_and_go_at_the_same_time() -> None:
-    """Passing the watch on races with ends and beginnings; nobody is forgotten."""
+    """The end of the last one races with the next beginning; nobody is forgotten."""
     failures: list[BaseException] = []
 
     def come_and_go() -> None:
@@ -151,13 +262,45 @@ def test_sessions_that_come_and_go_at_the_same_time() -> None:
 
 
 def test_without_descriptors_connecting_fails_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    def none_left() -> object:
+    def none_left(number: int) -> object:
         raise OSError(24, "Too many open files")
 
-    monkeypatch.setattr(crew, "_crews", [crew.Crew()])
-    monkeypatch.setattr(crew, "_Watch", none_left)
-    with pytest.raises(Exception, match="Too many open files"), manual():
+    monkeypatch.setattr(crew, "Crew", none_left)
+    with pytest.raises(ConnectionFailed, match="Too many open files"), manual():
         pass
+
+
+def test_without_threads_connecting_fails_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    start = threading.Thread.start
+
+    def none_left(thread: threading.Thread) -> None:
+        if thread.name.startswith("dashscope_rt-network-"):
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", none_left)
+    with pytest.raises(ConnectionFailed, match="can't start new thread"), manual():
+        pass
+    assert crew._crews == []
+
+
+def test_without_a_thread_for_callbacks_the_session_ends_and_says_so(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    start = threading.Thread.start
+
+    def none_left(thread: threading.Thread) -> None:
+        if thread.name.startswith("dashscope_rt-reader-"):
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    with manual() as at:
+        at.session.on("x")(lambda event: None)
+        monkeypatch.setattr(threading.Thread, "start", none_left)
+        at.line.send({"type": "x"})
+        info = at.session.wait_closed(SOON)
+        assert "can't start new thread" in str(info.error)
+        assert at.session.stats.events_received >= 1
 
 
 class Unwatchable:
@@ -165,6 +308,7 @@ class Unwatchable:
 
     def __init__(self) -> None:
         self.error: Exception | None = None
+        self.gone = threading.Event()
 
     def fileno(self) -> int:
         return -1
@@ -178,13 +322,14 @@ class Unwatchable:
     def fail(self, error: Exception) -> None:
         self.error = error
 
+    def over(self) -> None:
+        self.gone.set()
+
 
 def test_a_socket_that_cannot_be_watched_ends_its_own_session_only() -> None:
     line = Unwatchable()
     with manual() as at:
-        thread = threading.Thread(target=crew.join(line).serve, daemon=True)
-        thread.start()
-        thread.join(SOON)
-        assert not thread.is_alive()
+        crew.join(line).ring()
+        assert line.gone.wait(SOON)
         assert isinstance(line.error, ValueError)
         both_ways(at)

@@ -1,26 +1,19 @@
-"""The network thread: it owns the socket, both ways, from dialling to the last byte.
+"""What the crew's thread does with one connection: all that is read and written, and every deadline.
 
-It sends what the outbox holds, reads frames, answers pings, sends pings, keeps the deadlines. Two threads on one TLS
-connection are a data race inside OpenSSL that shows as a false "connection lost", so nobody else reads or writes; where
-there are several sessions, one of their network threads at a time does it for all of them (see `crew`).
-
-    any thread                    start, close, wake, abort
-    network thread                dialling, the pause before the next try, the end
-    whoever has the watch         everything between, `turn` and `hand_over`, and the calls of the `Owner` they bring
+One selector's turn after the other: read what came, let the owner do what is due, send what is queued, say what to wait
+for. Beside it, `Link` dials and ends the connection.
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
-import threading
 import time
 from collections.abc import Callable
 
 from ..errors import (
     APIError,
     CloseInfo,
-    ConnectionClosed,
     ConnectionFailed,
     DeadlineExceeded,
     MessageTooLarge,
@@ -33,16 +26,16 @@ from .crew import READ, WRITE
 from .frames import CLOSE, PING, PONG, TEXT, Masks, close_frame, frame, read_close
 from .outbox import Outbox, Outgoing
 from .owner import Owner
-from .transport import Dialing, Transport
+from .transport import Transport
 
 _log = logging.getLogger("dashscope_rt")
 _WRITE_SIZE = 64 * 1024  # bytes of payload framed and written at once
 _READS_AT_ONCE = 8  # before the loop looks at its writes and deadlines again
 _LAST_WORDS = 1000  # times that is done to hear what a peer said before its end; each takes up to a megabyte
-_IDLE = 3600.0  # a select without any deadline; wake() ends it
+IDLE = 3600.0  # a select without any deadline; wake() ends it
 
 
-class _Ending:
+class Ending:
     """An orderly end that was asked for: what is queued, then a close frame, all until the deadline."""
 
     __slots__ = ("code", "deadline", "final", "frame_sent", "reason")
@@ -55,61 +48,49 @@ class _Ending:
         self.frame_sent = False
 
 
-class NetworkThread:
-    """Thread, selector and deadlines of one connection.
+class Serving:
+    """A connection while it is served; but for `wake` and the setting of ``_ending``, the crew's thread alone.
 
     Args:
-        dialing: How to get a transport.
-        outbox: Where client events come from.
+        make_outbox: Makes the queue of client events; it is given what tells this connection of a put.
         owner: Who is told.
         ping_interval: Seconds between pings; None sends none.
         ping_timeout: Seconds without a single byte after a ping until the peer counts as dead; None waits for ever.
-        name: Of the thread.
     """
 
     def __init__(
         self,
-        dialing: Dialing,
         make_outbox: Callable[[Callable[[bool], None]], Outbox],
         owner: Owner,
         *,
         ping_interval: float | None,
         ping_timeout: float | None,
-        name: str,
     ) -> None:
-        self._dialing = dialing
         self._owner = owner
         self._ping_interval = ping_interval
         self._ping_timeout = ping_timeout
         self._transport: Transport | None = None
         self._post: crew.Post | None = None  # while it is served
-        self._rung = threading.Event()  # somebody wants the thread to look up while it is not
-        self._ending: _Ending | None = None  # what close() or rotate() asked for
-        self._aborted = False
-        # Guards _ending, _aborted, and the hand-over from _dialing to _transport.
-        self._lock = threading.Lock()
+        self._ending: Ending | None = None  # what close() or rotate() asked for
+        self._masks = Masks()
+        self.begin()
+        self.outbox = make_outbox(self._ring_for)
+
+    def begin(self) -> None:
+        """Forget the connection before; whoever dials."""
+        self._info: CloseInfo | None = None
         self._out = memoryview(b"")  # framed bytes the socket has not taken yet
         self._out_items: list[Outgoing] = []  # the events inside _out
         self._out_sizes: list[int] = []  # bytes of the frame of each
-        self._masks = Masks()
         self._control: list[bytes] = []  # pongs, pings, close: before the next events
-        self._next_ping = _IDLE
+        self._next_ping = time.monotonic() + (self._ping_interval or IDLE)
         self._pong_due: float | None = None
         self._reading = True  # or the socket is left alone, because the callbacks are too far behind
-        self._info: CloseInfo | None = None
         self._restless = True  # something may have come under way that `Owner.tick` has to know of
         self._tick_due = 0.0
-        self.outbox = make_outbox(self._ring_for)
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
-
-    # ---- any thread -------------------------------------------------------------------------------------------
-
-    def start(self) -> None:
-        """Begin to dial."""
-        self._thread.start()
 
     def wake(self) -> None:
-        """Make the thread look at the outbox, its deadlines and `Owner.may_read` now."""
+        """Make the thread look at the outbox, its deadlines and `Owner.may_read` now; any thread."""
         self._restless = True
         self._ring()
 
@@ -120,134 +101,16 @@ class NetworkThread:
 
     def _ring(self) -> None:
         post = self._post
-        if post is not None:
+        if post is None:
+            self._look_up()
+        else:
             post.ring()
-        else:
-            self._rung.set()
 
-    def close(self, code: int, reason: str, deadline: float) -> None:
-        """Ask for an orderly end: what is queued goes out, then a close frame; all of it until ``deadline``."""
-        with self._lock:
-            if self._ending is None or not self._ending.final:
-                self._ending = _Ending(code, reason, deadline, final=True)
-            dialing = self._dialing
-        if self._transport is None:
-            dialing.abort()
-        self.wake()
+    def _look_up(self) -> None:
+        """Somebody wants to be noticed while nothing is served."""
+        raise AssertionError  # whoever dials knows
 
-    def rotate(self, deadline: float) -> None:
-        """End this connection in order, to go on with another; `Owner.ended` is told that it was planned."""
-        with self._lock:
-            if self._ending is None:
-                self._ending = _Ending(1000, "", deadline, final=False)
-        self.wake()
-
-    def abort(self) -> None:
-        """Break the connection without any ceremony."""
-        with self._lock:
-            self._aborted = True
-            transport, dialing = self._transport, self._dialing
-        if transport is None:
-            dialing.abort()
-        else:
-            transport.abort()
-        self.wake()
-
-    def close_copies(self) -> None:
-        """Close what a forked child has inherited; the parent's own is not touched."""
-        transport = self._transport
-        if transport is not None:
-            with contextlib.suppress(OSError):
-                transport.close()
-
-    def join(self, timeout: float) -> bool:
-        """Wait for the thread's end, never for itself; returns whether it is over."""
-        if threading.current_thread() is not self._thread:
-            self._thread.join(max(0.0, timeout))
-        return not self._thread.is_alive()
-
-    def is_current(self) -> bool:
-        """Whether the caller is this very thread."""
-        return threading.current_thread() is self._thread
-
-    # ---- network thread ---------------------------------------------------------------------------------------
-
-    def _run(self) -> None:
-        info = self._connect_and_serve()
-        while (redial := self._owner.ended(info, planned=self._take_planned())) is not None:
-            if self._paused(redial.delay) and self._next_dialing(redial.dialing):
-                info = self._connect_and_serve()
-            else:
-                ending = self._ending
-                info = CloseInfo(who="client", code=ending.code if ending else 1006)
-
-    def _connect_and_serve(self) -> CloseInfo:
-        self._info = None
-        self._out, self._out_items, self._control, self._pong_due, self._reading = memoryview(b""), [], [], None, True
-        try:
-            transport = self._dialing.run()
-        except RealtimeError as error:
-            return self._lost(error)
-        except Exception as error:  # noqa: BLE001 — whoever waits in connect() must hear of it
-            return self._lost(ConnectionFailed(f"connecting failed: {error!r}"))
-        with self._lock:
-            if self._aborted:  # between the end of the dialling and now
-                transport.close()
-                return self._lost(ConnectionFailed("the attempt to connect was given up"))
-            self._transport = transport
-        try:
-            return self._serve(transport)
-        finally:
-            self._transport = None
-
-    def _take_planned(self) -> bool:
-        with self._lock:
-            planned = self._ending is not None and not self._ending.final
-            if planned:
-                self._ending = None
-        return planned
-
-    def _paused(self, delay: float) -> bool:
-        """Wait before the next try; returns False as soon as the end is asked for."""
-        until = time.monotonic() + delay
-        while self._ending is None:
-            left = until - time.monotonic()
-            if left <= 0:
-                return True
-            self._rung.wait(left)
-            self._rung.clear()
-        return False
-
-    def _next_dialing(self, make: Callable[[], Dialing]) -> bool:
-        """Prepare the next try, unless the end was asked for; a key that cannot be had is a failed try."""
-        try:
-            dialing = make()
-        except RealtimeError as error:
-            dialing = Dialing.failed(error)
-        except Exception as error:  # noqa: BLE001 — the user's function that gives the key
-            dialing = Dialing.failed(ConnectionFailed(f"the API key could not be had: {error!r}"))
-        with self._lock:
-            self._dialing = dialing
-            return self._ending is None
-
-    def _serve(self, transport: Transport) -> CloseInfo:
-        try:
-            self._next_ping = time.monotonic() + (self._ping_interval or _IDLE)
-            self._restless = True
-            self._owner.connected()
-            self._post = crew.join(self)
-            self._post.serve()
-        except OSError as error:
-            self.fail(error)
-        except Exception as error:  # noqa: BLE001 — a fault of ours must end in on_close, not in a silent thread
-            _log.exception("the network thread failed")
-            self._info = self._lost(ConnectionFailed(f"the network thread failed: {error!r}"))
-        finally:
-            self._post = None
-            transport.close()
-        return self._info or self._lost(ConnectionFailed("nobody served the connection any more"))
-
-    # ---- whoever has the watch (see crew) -----------------------------------------------------------------------
+    # ---- the crew's thread --------------------------------------------------------------------------------------
 
     def fileno(self) -> int:
         """Return the socket's file descriptor."""
@@ -255,11 +118,16 @@ class NetworkThread:
 
     def hand_over(self) -> None:
         """Let the callbacks hear of what was received."""
-        if self._owner.unheard:
+        if not self._owner.unheard:
+            return
+        try:
             self._owner.hand_over(may_wait=self._post is not None and self._post.alone)
+        except RuntimeError as error:  # the system has no thread for them
+            self.fail(error)
+            self.wake()
 
     def fail(self, error: Exception) -> None:
-        """The connection is over, because its socket cannot be watched."""
+        """The connection is over, because it cannot be served."""
         self._info = self._lost(ConnectionFailed(f"the connection cannot be served: {error}"))
 
     def turn(self, ready: int) -> tuple[int, float] | None:
@@ -283,8 +151,9 @@ class NetworkThread:
         return None if self._info is not None else wanted
 
     def _turn(self, transport: Transport, ready: int) -> tuple[int, float]:
+        owner = self._owner
         # What was handed over since it was last asked may have been enough.
-        if ready and (ready & READ or transport.read_wants_write) and self._owner.may_read():
+        if ready and (ready & READ or transport.read_wants_write) and owner.may_read():
             self._read(transport)
         now = time.monotonic()
         if self._info is None and (self._ending is not None or self._pong_due is not None):
@@ -293,16 +162,18 @@ class NetworkThread:
             return 0, now
         if self._restless or now >= self._tick_due:
             self._restless = False  # before the look: a later ring sets it again
-            due = self._owner.tick(now)
-            self._tick_due = now + _IDLE if due is None else due
+            due = owner.tick(now)
+            self._tick_due = now + IDLE if due is None else due
         if now >= self._next_ping:
             self._keepalive(now)
-        try:
-            stalled = self._write(transport)
-        except OSError:
-            self._hear_last_words(transport)
-            raise
-        reading = self._owner.may_read()
+        stalled = False
+        if self._out or self._control or self._ending is not None or not self.outbox.empty:
+            try:
+                stalled = self._write(transport)
+            except OSError:
+                self._hear_last_words(transport)
+                raise
+        reading = owner.may_read()
         if reading and not self._reading and self._pong_due is not None and self._ping_timeout is not None:
             self._pong_due = now + self._ping_timeout  # nobody looked for the pong meanwhile
         self._reading = reading
@@ -382,7 +253,7 @@ class NetworkThread:
     def _keepalive(self, now: float) -> None:
         if now < self._next_ping:
             return
-        self._next_ping = now + (self._ping_interval or _IDLE)
+        self._next_ping = now + (self._ping_interval or IDLE)
         if self._ping_interval is None:
             return
         self._control.append(frame(PING, b"dashscope_rt"))
@@ -408,7 +279,7 @@ class NetworkThread:
                 if self._info is not None or not self._read(transport):
                     return
 
-    # ---- the end, network thread ------------------------------------------------------------------------------
+    # ---- the end, the crew's thread ------------------------------------------------------------------------------
 
     def _peer_closed(self, transport: Transport, payload: bytes) -> None:
         code, reason = read_close(payload)
@@ -459,8 +330,3 @@ class NetworkThread:
 
 def _may_be_sent(code: int) -> bool:
     return (1000 <= code <= 1014 and code not in (1004, 1005, 1006)) or 3000 <= code < 5000
-
-
-def closed_error(info: CloseInfo) -> ConnectionClosed:
-    """Return the exception for a call on a session that ended with ``info``."""
-    return ConnectionClosed(f"the session is over: {info}", info)

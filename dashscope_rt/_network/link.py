@@ -1,0 +1,223 @@
+"""One connection, both ways, from dialling to the last byte; and the next one, where a lost one is replaced.
+
+It sends what the outbox holds, reads frames, answers pings, sends pings, keeps the deadlines. Two threads on one TLS
+connection are a data race inside OpenSSL that shows as a false "connection lost", so one thread alone reads and writes:
+that of the `crew`, which serves all connections of the process.
+
+    connect()'s caller            open: dialling
+    any thread                    close, rotate, wake, abort, join
+    the crew's thread             turn, hand_over, over, and the calls of the `Owner` they bring
+    a thread for each gap         the pause before the next try, dialling again
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable
+
+from ..errors import CloseInfo, ConnectionClosed, ConnectionFailed, RealtimeError
+from . import crew
+from .outbox import Outbox
+from .owner import Owner, Redial
+from .serving import IDLE, Ending, Serving
+from .transport import Dialing
+
+
+class Link(Serving):
+    """Socket, frames and deadlines of one session.
+
+    Args:
+        dialing: How to get a transport.
+        make_outbox: Makes the queue of client events; it is given what tells this connection of a put.
+        owner: Who is told.
+        ping_interval: Seconds between pings; None sends none.
+        ping_timeout: Seconds without a single byte after a ping until the peer counts as dead; None waits for ever.
+        name: Of the threads that dial again.
+    """
+
+    def __init__(
+        self,
+        dialing: Dialing,
+        make_outbox: Callable[[Callable[[bool], None]], Outbox],
+        owner: Owner,
+        *,
+        ping_interval: float | None,
+        ping_timeout: float | None,
+        name: str,
+    ) -> None:
+        super().__init__(make_outbox, owner, ping_interval=ping_interval, ping_timeout=ping_timeout)
+        self._dialing = dialing
+        self._name = name
+        self._served: crew.Post | None = None  # the last one
+        self._rung = threading.Event()  # somebody wants whoever waits for the next try to look up
+        self._gone = threading.Event()  # nothing comes any more
+        self._aborted = False
+        # Guards _ending, _aborted, and the hand-over from _dialing to _transport.
+        self._lock = threading.Lock()
+
+    # ---- any thread -------------------------------------------------------------------------------------------
+
+    def open(self) -> None:
+        """Dial, on the caller's thread, once; what came of it the owner is told."""
+        try:
+            info = self._connect()
+        except BaseException:  # Ctrl-C
+            if self._post is None:
+                self._go_on(CloseInfo(who="client", code=1006))
+            raise
+        if info is not None:
+            self._go_on(info)
+
+    def _look_up(self) -> None:
+        self._rung.set()
+
+    def close(self, code: int, reason: str, deadline: float) -> None:
+        """Ask for an orderly end: what is queued goes out, then a close frame; all of it until ``deadline``."""
+        with self._lock:
+            if self._ending is None or not self._ending.final:
+                self._ending = Ending(code, reason, deadline, final=True)
+            dialing = self._dialing
+        if self._transport is None:
+            dialing.abort()
+        self.wake()
+
+    def rotate(self, deadline: float) -> None:
+        """End this connection in order, to go on with another; `Owner.ended` is told that it was planned."""
+        with self._lock:
+            if self._ending is None:
+                self._ending = Ending(1000, "", deadline, final=False)
+        self.wake()
+
+    def abort(self) -> None:
+        """Break the connection without any ceremony."""
+        with self._lock:
+            self._aborted = True
+            transport, dialing = self._transport, self._dialing
+        if transport is None:
+            dialing.abort()
+        else:
+            transport.abort()
+        self.wake()
+
+    def close_copies(self) -> None:
+        """Close what a forked child has inherited; the parent's own is not touched."""
+        transport = self._transport
+        if transport is not None:
+            with contextlib.suppress(OSError):
+                transport.close()
+
+    def join(self, timeout: float) -> bool:
+        """Wait until nothing comes any more, never on the crew's own thread; returns whether it is so."""
+        post, until = self._post, time.monotonic() + timeout
+        if post is None or threading.current_thread() is not post.crew.thread:
+            self._gone.wait(max(0.0, timeout))
+        if not self._gone.is_set():
+            return False
+        if self._served is not None:
+            self._served.leave(until - time.monotonic())
+        return True
+
+    # ---- whoever dials ------------------------------------------------------------------------------------------
+
+    def _connect(self) -> CloseInfo | None:
+        """Dial and have the connection served; returns why there is none."""
+        self.begin()
+        try:
+            transport = self._dialing.run()
+        except RealtimeError as error:
+            return self._lost(error)
+        except Exception as error:  # noqa: BLE001 — whoever waits in connect() must hear of it
+            return self._lost(ConnectionFailed(f"connecting failed: {error!r}"))
+        with self._lock:
+            aborted = self._aborted  # between the end of the dialling and now
+            self._transport = transport
+        try:
+            if aborted:
+                self._release()
+                return self._lost(ConnectionFailed("the attempt to connect was given up"))
+            self._next_ping = time.monotonic() + (self._ping_interval or IDLE)
+            self._owner.connected()
+            self._post = self._served = crew.join(self)
+        except (OSError, RuntimeError) as error:  # no descriptors left, or no threads
+            self._release()
+            return self._lost(ConnectionFailed(f"the connection cannot be served: {error}"))
+        except BaseException:  # Ctrl-C
+            self._release()
+            raise
+        self._post.ring()
+        return None
+
+    def _release(self) -> None:
+        transport, self._transport = self._transport, None
+        if transport is not None:
+            transport.close()
+
+    def _go_on(self, info: CloseInfo) -> None:
+        """The connection is over or never came about: another one, or the end."""
+        redial = self._owner.ended(info, planned=self._take_planned())
+        if redial is None:
+            self._gone.set()
+            return
+        try:
+            threading.Thread(target=self._dial_again, args=(redial,), name=self._name, daemon=True).start()
+        except RuntimeError as error:  # the system has no more threads
+            failed = ConnectionFailed(f"the lost connection cannot be replaced: {error}", retryable=False)
+            self._owner.ended(self._lost(failed), planned=False)
+            self._gone.set()
+
+    def _dial_again(self, redial: Redial | None) -> None:
+        while redial is not None:
+            if self._paused(redial.delay) and self._next_dialing(redial.dialing):
+                info = self._connect()
+                if info is None:
+                    return
+            else:
+                ending = self._ending
+                info = CloseInfo(who="client", code=ending.code if ending else 1006)
+            redial = self._owner.ended(info, planned=self._take_planned())
+        self._gone.set()
+
+    def _take_planned(self) -> bool:
+        with self._lock:
+            planned = self._ending is not None and not self._ending.final
+            if planned:
+                self._ending = None
+        return planned
+
+    def _paused(self, delay: float) -> bool:
+        """Wait before the next try; returns False as soon as the end is asked for."""
+        until = time.monotonic() + delay
+        while self._ending is None:
+            left = until - time.monotonic()
+            if left <= 0:
+                return True
+            self._rung.wait(left)
+            self._rung.clear()
+        return False
+
+    def _next_dialing(self, make: Callable[[], Dialing]) -> bool:
+        """Prepare the next try, unless the end was asked for; a key that cannot be had is a failed try."""
+        try:
+            dialing = make()
+        except RealtimeError as error:
+            dialing = Dialing.failed(error)
+        except Exception as error:  # noqa: BLE001 — the user's function that gives the key
+            dialing = Dialing.failed(ConnectionFailed(f"the API key could not be had: {error!r}"))
+        with self._lock:
+            self._dialing = dialing
+            return self._ending is None
+
+    # ---- the crew's thread --------------------------------------------------------------------------------------
+
+    def over(self) -> None:
+        """It is served no more."""
+        self._post = None
+        self._release()
+        self._go_on(self._info or self._lost(ConnectionFailed("nobody served the connection any more")))
+
+
+def closed_error(info: CloseInfo) -> ConnectionClosed:
+    """Return the exception for a call on a session that ended with ``info``."""
+    return ConnectionClosed(f"the session is over: {info}", info)
