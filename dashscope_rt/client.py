@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import ssl
 import sys
@@ -170,7 +171,7 @@ class RealtimeClient:
         functions: list[Tool] = []
         if tools is not UNSET:
             fields["tools"], functions = (None, []) if tools is None else divided(tools)
-        wanted = SessionConfig.of(**fields) if fields else SessionConfig()
+        wanted = SessionConfig.of(**fields) if fields else _nothing_set()
         if config is not None:
             wanted = merge(config, wanted)
         url = _endpoint.with_model(self._url, model)
@@ -268,6 +269,11 @@ class RealtimeClient:
                     context.load_verify_locations(os.fspath(self._ca_file))
                 self._ssl_context = context
             return self._ssl_context
+
+
+@functools.cache
+def _nothing_set() -> SessionConfig:
+    return SessionConfig()
 
 
 def _user_agent() -> str:

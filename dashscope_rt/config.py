@@ -123,6 +123,8 @@ def check(config: SessionConfig, model: ModelInfo) -> None:
 def problems(config: SessionConfig, model: ModelInfo) -> list[str]:
     """List what this model cannot do, one clause for each; empty when it can do everything."""
     fields = {name: value for name, value in config.given().items() if name != "extra"}
+    if not fields:
+        return []
     found = [
         f"{name} is not supported by this model"
         for name, value in fields.items()

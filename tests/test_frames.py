@@ -62,6 +62,28 @@ def test_messages_are_the_same_wherever_the_stream_is_cut(
     assert reader.control == control
 
 
+@given(
+    st.lists(st.lists(st.integers(0, 300_000), min_size=1, max_size=4), min_size=1, max_size=3),
+    st.lists(st.tuples(st.integers(0, 2), st.integers(0, 90_000)), max_size=40),
+)
+@settings(max_examples=60, deadline=None)
+def test_readers_of_one_thread_share_its_buffer_and_nothing_else(
+    sizes: list[list[int]], reads: list[tuple[int, int]]
+) -> None:
+    """However their reads alternate, and however large their frames are."""
+    payloads = [[bytes([65 + number]) * size for size in each] for number, each in enumerate(sizes)]
+    streams = [b"".join(peer_frame(TEXT, payload) for payload in each) for each in payloads]
+    readers = [FrameReader(LIMIT) for _ in streams]
+    found: list[list[bytes]] = [[] for _ in streams]
+    at = [0] * len(streams)
+    rest = [(number, len(data)) for number, data in enumerate(streams)]
+    for number, size in [*((number % len(streams), size) for number, size in reads), *rest]:
+        piece = streams[number][at[number] : at[number] + size]
+        found[number] += [payload for _, payload in readers[number].feed(piece)]
+        at[number] += len(piece)
+    assert found == payloads
+
+
 @given(st.lists(st.tuples(st.sampled_from([TEXT, PING, PONG]), st.binary(max_size=20)), min_size=1, max_size=3))
 @settings(max_examples=30)
 def test_one_stream_cut_at_every_byte(frames: list[tuple[int, bytes]]) -> None:

@@ -51,6 +51,8 @@ def config_to_wire(config: SessionConfig, model: ModelInfo) -> dict[str, Any]:
     Returns:
         A JSON object; empty when nothing is set.
     """
+    if not config.given():
+        return {}
     wire: dict[str, Any] = {}
     if config.modalities is not UNSET:
         for name in _paths(config, "modalities", "output_modalities", nested=model.output_modalities):

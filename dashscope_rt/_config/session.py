@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import operator
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -231,13 +232,15 @@ class SessionConfig(Part):
 
     def given(self) -> dict[str, Any]:
         """Return the fields that are set, by name; ``extra`` too when it holds anything."""
-        values = {name: getattr(self, name) for name in _SETTABLE}
         return {
-            name: value for name, value in values.items() if value is not UNSET and not (name == "extra" and not value)
+            name: value
+            for name, value in zip(_SETTABLE, _VALUES(self), strict=True)
+            if value is not UNSET and (value or name != "extra")
         }
 
 
 _SETTABLE = tuple(field.name for field in attrs.fields(SessionConfig) if field.name != "spelling")
+_VALUES = operator.attrgetter(*_SETTABLE)
 
 
 # What these are called elsewhere, and here.

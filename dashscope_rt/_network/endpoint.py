@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import sys
@@ -52,6 +53,7 @@ def _checked_url(url: str) -> str:
     return urlunsplit((scheme, parts.netloc, path, parts.query, ""))
 
 
+@functools.lru_cache(64)
 def with_model(url: str, model: str) -> str:
     """Merge ``model`` into the URL's own query; never a second ``?``, never two models.
 

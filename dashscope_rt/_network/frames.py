@@ -2,7 +2,7 @@
 
 Why not websocket-client's own reader: it takes three ``recv`` calls and several objects per frame, checks UTF-8 in pure
 Python (1 to 2 ms per audio frame), allocates whatever length a frame announces, and throws away a close reason of more
-than 123 bytes, which DashScope does send. Its ``ABNF`` still builds and masks what goes out.
+than 123 bytes, which DashScope does send.
 
 Not thread-safe; the network thread owns it.
 """
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import struct
+import threading
 from collections.abc import Iterator
 
 from .. import _speed
@@ -18,9 +19,10 @@ from ..errors import MessageTooLarge, ProtocolError
 
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
 
-_FIRST_ROOM = 16 * 1024  # bytes of a reader's buffer to begin with: all that an idle session needs
+_FIRST_ROOM = 16 * 1024  # bytes of a thread's buffer to begin with
 _MARGIN = 2  # bytes behind the room, so that a header can be looked at where only its beginning has come
 _ROOM = 256 * 1024  # and what it grows to, by doubling, when reads fill it
+_LARGE_FRAME = 64 * 1024  # bytes from which on an unfinished frame gets a buffer of its own
 _HEAD = struct.Struct("!BBH").unpack_from  # first byte, second byte, and the length that may follow
 _LONG = struct.Struct("!Q").unpack_from
 _KNOWN = frozenset((CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG))
@@ -33,11 +35,29 @@ _CLOSE_LIMIT = 4096  # DashScope's close reasons go over the 125 bytes of the RF
 Message = tuple[int, bytes]
 
 
+class _Room(threading.local):
+    """The buffer that all reads of a thread go through: with hundreds of sessions, memory that is in the caches."""
+
+    def __init__(self) -> None:
+        self.buffer = memoryview(bytearray(_FIRST_ROOM + _MARGIN))
+
+    def grow(self) -> memoryview:
+        """Make it twice as large, up to a bound."""
+        room = len(self.buffer) - _MARGIN
+        if room < _ROOM:
+            self.buffer = memoryview(bytearray(2 * room + _MARGIN))
+        return self.buffer
+
+
+_room = _Room()
+
+
 class FrameReader:
     """Cuts a byte stream from a server into messages, wherever the stream itself is cut.
 
     The socket reads straight into `room`, and `took` parses in place, so that a byte is copied once on its way into a
-    message; what is left of an unfinished frame moves to the front.
+    message. The room is the thread's; what is left of an unfinished frame is taken out of it, and put in front of what
+    comes next.
 
     Args:
         max_message_bytes: A message that announces more is refused before it is read.
@@ -49,8 +69,10 @@ class FrameReader:
 
     def __init__(self, max_message_bytes: int) -> None:
         self._limit = max_message_bytes
-        self._buffer = memoryview(bytearray(_FIRST_ROOM + _MARGIN))
-        self._filled = 0
+        self._rest = b""  # of the stream: the beginning of a frame
+        self._own: memoryview | None = None  # the buffer of a large frame, whose beginning is in it
+        self._buffer = memoryview(b"")  # the one in use, from `room` to the end of `took`
+        self._filled = 0  # bytes in it
         self._parts: list[bytes] = []  # fragments of the message under way
         self._parts_size = 0
         self._opcode = CONTINUATION  # of the message under way; CONTINUATION = none
@@ -58,7 +80,19 @@ class FrameReader:
         self.control: list[Message] = []
 
     def room(self) -> memoryview:
-        """Return where the next bytes of the stream belong; never empty. Not before `took` is through."""
+        """Return where the next bytes of the stream belong; never empty.
+
+        Not before `took` is through, for any reader of the thread.
+        """
+        if self._own is None:
+            rest = self._rest
+            size = len(rest)
+            buffer = _room.buffer
+            if size:
+                while size >= len(buffer) - _MARGIN:
+                    buffer = _room.grow()
+                buffer[:size] = rest
+            self._buffer, self._filled = buffer, size
         return self._buffer[self._filled : -_MARGIN]
 
     def took(self, size: int) -> Iterator[Message]:
@@ -111,16 +145,25 @@ class FrameReader:
             self._keep(start, end, need)
 
     def _keep(self, start: int, end: int, need: int) -> None:
+        buffer = self._buffer
+        if need > _LARGE_FRAME:
+            self._keep_large(buffer, start, end, need)
+            return
+        self._own = None
+        self._rest = bytes(buffer[start:end]) if start < end else b""
+        if end == len(buffer) - _MARGIN:  # a read that filled it: more is waiting than fits
+            _room.grow()
+
+    def _keep_large(self, buffer: memoryview, start: int, end: int, need: int) -> None:
+        # In steps: a header may announce more than ever comes.
+        room = len(buffer) - _MARGIN
         left = end - start
-        old = self._buffer
-        room = len(old) - _MARGIN
-        if need > room or (left == 0 and room > _ROOM):
-            # A frame larger than the buffer gets one of its own, in steps: a header may announce more than ever comes.
-            self._buffer = memoryview(bytearray(max(_ROOM, min(need, 2 * room)) + _MARGIN))
-        elif end == room < _ROOM:  # a read that filled it: more is waiting than fits
-            self._buffer = memoryview(bytearray(2 * room + _MARGIN))
-        if left and (start or self._buffer is not old):
-            self._buffer[:left] = bytes(old[start:end]) if self._buffer is old else old[start:end]
+        if self._own is None or need > room:
+            self._own = self._buffer = memoryview(bytearray(max(_ROOM, min(need, 2 * room)) + _MARGIN))
+            self._own[:left] = buffer[start:end]
+        elif start:
+            buffer[:left] = bytes(buffer[start:end])
+        self._rest = b""
         self._filled = left
 
     def feed(self, data: bytes | memoryview) -> list[Message]:

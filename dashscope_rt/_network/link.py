@@ -51,8 +51,9 @@ class Link(Serving):
         self._dialing = dialing
         self._name = name
         self._served: crew.Post | None = None  # the last one
-        self._rung = threading.Event()  # somebody wants whoever waits for the next try to look up
-        self._gone = threading.Event()  # nothing comes any more
+        self._rung: threading.Event | None = None  # somebody wants whoever waits for the next try to look up
+        self._gone = threading.Lock()  # held until nothing comes any more
+        self._gone.acquire()
         self._aborted = False
         # Guards _ending, _aborted, and the hand-over from _dialing to _transport.
         self._lock = threading.Lock()
@@ -71,7 +72,8 @@ class Link(Serving):
             self._go_on(info)
 
     def _look_up(self) -> None:
-        self._rung.set()
+        if self._rung is not None:
+            self._rung.set()
 
     def close(self, code: int, reason: str, deadline: float) -> None:
         """Ask for an orderly end: what is queued goes out, then a close frame; all of it until ``deadline``."""
@@ -111,10 +113,10 @@ class Link(Serving):
     def join(self, timeout: float) -> bool:
         """Wait until nothing comes any more, never on the crew's own thread; returns whether it is so."""
         post, until = self._post, time.monotonic() + timeout
-        if post is None or threading.current_thread() is not post.crew.thread:
-            self._gone.wait(max(0.0, timeout))
-        if not self._gone.is_set():
+        mine = post is not None and threading.current_thread() is post.crew.thread
+        if not self._gone.acquire(timeout=0.0 if mine else min(max(0.0, timeout), threading.TIMEOUT_MAX)):
             return False
+        self._gone.release()
         if self._served is not None:
             self._served.leave(until - time.monotonic())
         return True
@@ -158,14 +160,15 @@ class Link(Serving):
         """The connection is over or never came about: another one, or the end."""
         redial = self._owner.ended(info, planned=self._take_planned())
         if redial is None:
-            self._gone.set()
+            self._gone.release()
             return
+        self._rung = self._rung or threading.Event()
         try:
             threading.Thread(target=self._dial_again, args=(redial,), name=self._name, daemon=True).start()
         except RuntimeError as error:  # the system has no more threads
             failed = ConnectionFailed(f"the lost connection cannot be replaced: {error}", retryable=False)
             self._owner.ended(self._lost(failed), planned=False)
-            self._gone.set()
+            self._gone.release()
 
     def _dial_again(self, redial: Redial | None) -> None:
         while redial is not None:
@@ -177,7 +180,7 @@ class Link(Serving):
                 ending = self._ending
                 info = CloseInfo(who="client", code=ending.code if ending else 1006)
             redial = self._owner.ended(info, planned=self._take_planned())
-        self._gone.set()
+        self._gone.release()
 
     def _take_planned(self) -> bool:
         with self._lock:
@@ -191,7 +194,7 @@ class Link(Serving):
         until = time.monotonic() + delay
         while self._ending is None:
             left = until - time.monotonic()
-            if left <= 0:
+            if left <= 0 or self._rung is None:
                 return True
             self._rung.wait(left)
             self._rung.clear()

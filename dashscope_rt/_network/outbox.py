@@ -47,7 +47,8 @@ class Outbox:
         self._wake = wake
         # Guards everything below. The hot path takes the lock itself, which is in C; the condition's methods are not.
         self._lock = threading.Lock()
-        self._room = threading.Condition(self._lock)  # notified when room appears and when the queue ends
+        # Notified when room appears and when the queue ends; made by the first who waits.
+        self._room: threading.Condition | None = None
         self._items: deque[Outgoing] = deque()
         self._bytes = 0
         self._waiting = 0  # threads inside a put
@@ -90,6 +91,7 @@ class Outbox:
                         f"{items[0].type} was not sent: {self._bytes:,} bytes have been waiting for the network for"
                         f" {timeout:g} s (the peer does not read, or more is put in than the line carries)"
                     )
+                self._room = self._room or threading.Condition(self._lock)
                 self._waiting += 1
                 try:
                     self._room.wait(deadline - now)
@@ -145,7 +147,7 @@ class Outbox:
             self._kept = sum(item.audio_bytes for item in self._items)
             self.dropped_audio_bytes = 0
             self._make_room()
-            self._room.notify_all()
+            self._tell_waiting()
         return gone
 
     def release(self) -> int:
@@ -155,6 +157,11 @@ class Outbox:
             dropped, self.dropped_audio_bytes = self.dropped_audio_bytes, 0
         self._wake(False)
         return dropped
+
+    def _tell_waiting(self) -> None:
+        # The caller holds _lock.
+        if self._waiting and self._room is not None:
+            self._room.notify_all()
 
     def _make_room(self) -> None:
         # The caller holds _lock; only audio is in the queue while it is held.
@@ -187,8 +194,7 @@ class Outbox:
                 self._kept -= item.audio_bytes
                 taken.append(item)
             self._bytes -= size
-            if self._waiting:
-                self._room.notify_all()
+            self._tell_waiting()
         return taken
 
     def end(self, error: Callable[[], Exception]) -> list[Outgoing]:
@@ -198,7 +204,7 @@ class Outbox:
             self._front.clear()
             if self._ended is None:
                 self._ended = error
-            self._room.notify_all()
+            self._tell_waiting()
         return left
 
     @property

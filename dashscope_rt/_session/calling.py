@@ -115,10 +115,17 @@ class Calling:
         self.rounds = Rounds(answer, decide, toolbox.taker)
         self._toolbox = toolbox
         self._tell = tell
-        self._workers = Workers()
+        self._made: Workers | None = None
         self._lock = threading.Lock()  # guards the runs and whether each is over
         self._runs: list[_Run] = []
         self._refused: tuple[int, str | None] | None = None  # the turn and the response that went over the limit
+
+    @property
+    def _workers(self) -> Workers:
+        # Made by the first call: most sessions have none. The network thread, or a worker's own.
+        if self._made is None:
+            self._made = Workers()
+        return self._made
 
     # ---- network thread ---------------------------------------------------------------------------------------
 
@@ -175,7 +182,7 @@ class Calling:
 
     def is_current(self) -> bool:
         """Whether the caller is a tool of this session."""
-        return self._workers.is_current()
+        return self._made is not None and self._made.is_current()
 
     def _settle(self, run: _Run) -> bool:
         # Whoever gets True answers the call; everybody else is late.

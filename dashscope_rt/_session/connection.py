@@ -387,6 +387,7 @@ class Connection(Receiving):
             _log.error("the callbacks are not told of the end: %s", error)
         if redial is None:
             self.inbox.end()
+            _process.forget(self)
         return redial
 
     def _try_again(self, info: CloseInfo, *, planned: bool) -> Redial | None:

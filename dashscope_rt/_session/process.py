@@ -10,7 +10,6 @@ from __future__ import annotations
 import atexit
 import os
 import time
-import weakref
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -18,24 +17,29 @@ if TYPE_CHECKING:
 
 _FAREWELL = 1.0  # s for all sessions together, at the end of the process
 
-_open: weakref.WeakSet[Connection] = weakref.WeakSet()
+_open: set[Connection] = set()  # one step each to add, to discard and to copy: any thread
 
 
 def remember(connection: Connection) -> None:
-    """Note an open connection; it is forgotten by itself."""
+    """Note a connection that is being opened; `forget` must follow."""
     _open.add(connection)
+
+
+def forget(connection: Connection) -> None:
+    """It is over."""
+    _open.discard(connection)
 
 
 def _after_fork_in_child() -> None:
     # One thread lives here and no lock can be trusted, so this touches file descriptors and nothing else.
-    for connection in list(_open):
+    for connection in _open.copy():
         connection.network.close_copies()
     _open.clear()
 
 
 def _at_exit() -> None:
     deadline = time.monotonic() + _FAREWELL
-    living = [connection for connection in list(_open) if connection.info is None]
+    living = [connection for connection in _open.copy() if connection.info is None]
     for connection in living:
         connection.network.close(1001, "the client's process ends", deadline - _FAREWELL / 2)
     for connection in living:
