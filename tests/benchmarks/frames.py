@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import struct
 from collections.abc import Iterator
@@ -11,7 +12,8 @@ from typing import Any
 from tests.benchmarks.pieces import PER_RESPONSE, STAMP_DIGITS, audio_text
 
 TEXT, CLOSE, PING, PONG = 0x1, 0x8, 0x9, 0xA
-LAST = "resp_last"  # id of the response after which a client stops counting
+LAST = "resp_last"  # how the id of the response begins after which a client stops counting
+MORE = "resp_more"
 _WORDS = ("明天", "会下雨", "吗? ", "Tomorrow ", "it may rain", "。")
 
 
@@ -88,6 +90,11 @@ class Stream:
             }
         )
         self._whole: dict[tuple[str, int, bool], bytes] = {}
+        self._numbers = itertools.count(1)
+
+    def name(self, *, last: bool = True) -> str:
+        """Return an id that no other response has, of the same length as all."""
+        return f"{LAST if last else MORE}_{next(self._numbers):08d}"
 
     def _frame(self, event: dict[str, Any]) -> bytes:
         return frame(self._dialect.encode(event))
@@ -97,7 +104,7 @@ class Stream:
             "event_id": f"event_{number:0{STAMP_DIGITS}d}",
             "type": getattr(self._dialect, kind),
             "response_id": response_id,
-            "item_id": "item_BQ3XkQ1r6wq8vVJbq1n3d",
+            "item_id": f"item_BQ3XkQ1r6wq8{response_id[-8:]}",
             "output_index": 0,
             "content_index": 0,
             "delta": audio_text(number) if kind == "audio" else _WORDS[number % len(_WORDS)],
@@ -110,7 +117,7 @@ class Stream:
 
     def ended(self, response_id: str) -> bytes:
         """Return the frame of ``response.done``."""
-        item = {"id": "item_BQ3XkQ1r6wq8vVJbq1n3d", "object": "realtime.item", "type": "message", "status": "completed",
+        item = {"id": f"item_BQ3XkQ1r6wq8{response_id[-8:]}", "object": "realtime.item", "type": "message", "status": "completed",
                 "role": "assistant", "content": [{"type": "audio", "transcript": "".join(_WORDS)}]}  # fmt: skip
         usage = {"total_tokens": 377, "input_tokens": 336, "output_tokens": 41}
         response = {
@@ -123,16 +130,17 @@ class Stream:
         return self._frame({"event_id": "event_5", "type": "response.done", "response": response})
 
     def response(self, kind: str, count: int, *, last: bool) -> bytes:
-        """Return the frames of one whole response with ``count`` deltas of a kind."""
+        """Return the frames of one whole response with ``count`` deltas of a kind, under ids of its own."""
         key = (kind, count, last)
         if key not in self._whole:
-            name = LAST if last else "resp_BQ3XkQ1r6wq8"
+            name = f"{LAST if last else MORE}_{0:08d}"
             deltas = [self._frame(self._delta(kind, number, name)) for number in range(count)]
             self._whole[key] = b"".join([self.began(name), *deltas, self.ended(name)])
-        return self._whole[key]
+        own = self.name(last=last)[-8:].encode()
+        return self._whole[key].replace(b'_00000000"', b'_%b"' % own).replace(b'wq800000000"', b'wq8%b"' % own)
 
     def backlog(self, kind: str, count: int) -> Iterator[bytes]:
-        """Yield ``count`` deltas as whole responses of the customary length; the last one is called ``LAST``."""
+        """Yield ``count`` deltas as whole responses of the customary length; the id of the last begins with ``LAST``."""
         while count > 0:
             size = min(PER_RESPONSE, count)
             count -= size

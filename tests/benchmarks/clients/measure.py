@@ -28,7 +28,7 @@ from typing import Any, Protocol
 
 from tests.benchmarks.pieces import APPEND, INTERVAL_S, sent_at
 
-_LAST = "resp_last"
+_LAST = "resp_last_"
 
 
 class Session(Protocol):
@@ -63,7 +63,7 @@ class Listener:
         self.over.set()
 
     def done(self, response_id: str) -> None:
-        if response_id == _LAST:
+        if response_id.startswith(_LAST):
             self.over.set()
 
 
