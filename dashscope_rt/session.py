@@ -6,10 +6,11 @@
     out   session.append_audio(...) -> codec.encode -> _outbox.put       ||  _outbox.get -> _transport.send -> socket
           |------------- your thread, any number of them --------|       |------------ network thread ----------|
 
-The network thread owns the socket, both ways (of several sessions in a process, one network thread at a time serves
-all: `_network.crew`); the reader thread runs the callbacks, one at a time, in order. Both are
-daemons, have names, start in ``connect()`` and end within the close deadline. State is folded before user code sees
-the event, so every waiting method works on every thread, callbacks included.
+The network thread owns the sockets, both ways: one thread for all sessions of a process, from the first to the last
+(`_network.crew`). The reader thread runs a session's callbacks, one at a time, in order; it begins with the first thing
+that one is to hear. ``connect()`` dials on its caller's thread. Both threads are daemons, have names, and end within
+the close deadline. State is folded before user code sees the event, so every waiting method works on every thread,
+callbacks included.
 
 The class is made of four parts: what is known (`_session.held`), what is heard (`_session.listening`), what is said
 (`_session.saying`) and what is waited for (`_session.waiting`); here they are opened, asked and closed.

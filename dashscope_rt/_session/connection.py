@@ -1,4 +1,4 @@
-"""One opening of a session: its two threads, its state, its queues, from dialling to the end.
+"""One opening of a session: its state, its queues, its part of two threads, from dialling to the end.
 
     in    socket -> frames -> codec.decode -> state.fold -> inbox   ||  inbox -> your callback
           |----------------- network thread -----------------|      |----- reader thread -----|
@@ -6,8 +6,11 @@
     out   your call -> codec.encode -> outbox                       ||  outbox -> frames -> socket
           |------- your thread, any number of them -------|         |------ network thread ------|
 
+The network thread is one for all sessions of the process (`_network.crew`); `open` dials on its caller's thread. The
+reader thread begins with the first thing that a callback is to hear.
+
 A `RealtimeSession` makes a new `Connection` each time it is opened; nothing of an old one lives on in the next. With a
-`Reconnect` policy, one `Connection` outlives several WebSockets: threads, callbacks and waiters stay, the rest is new.
+`Reconnect` policy, one `Connection` outlives several WebSockets: callbacks and waiters stay, the rest is new.
 """
 
 from __future__ import annotations
@@ -122,7 +125,7 @@ class Connection(Receiving):
             self,
             ping_interval=keepalive.ping_interval,
             ping_timeout=keepalive.ping_timeout,
-            name=f"dashscope_rt-network-{number}",
+            name=f"dashscope_rt-redial-{number}",
         )
         self._outbox = self.network.outbox
         self._outbox.hold(limits.outbox_bytes)  # nobody overtakes the configuration
@@ -138,7 +141,7 @@ class Connection(Receiving):
         return self._lost is not None and self.info is None
 
     def _dial(self) -> Dialing:
-        # The caller's thread for the first try, the network thread for the others.
+        # The caller's thread for the first try, one of its own for the others.
         self._opening_due = time.monotonic() + self._timeouts.connect
         return Dialing(self._endpoint(), self._opening_due, self._limits.max_message_bytes)
 
