@@ -1,13 +1,13 @@
 """Many connections, one thread: all sessions of a process are served together.
 
-    connect()  dials on the caller's thread ──> joins ─────────┐
-    connect()  dials on the caller's thread ──> joins ───────┐ │
-    a gap      dials on a thread of its own ──> joins ─────┐ │ │
-    crew's thread                                          A B C ──> serves them, until the last is over
+    connect()  dials on the caller's thread ──> takes its post ───────────┐
+    connect()  dials on the caller's thread ──> takes its post ─────────┐ │
+    a gap      dials on a thread of its own ──> takes its post ───────┐ │ │
+    crew's thread                                                     A B C ──> serves them, until the last is over
 
-The thread starts with the first connection and ends with the last; it waits for all sockets at once and does what is to
-be done on each. With hundreds of sessions that saves most of the wake-ups and nearly all of the fighting for the
-interpreter's lock. A connection is never touched by two threads at a time.
+The thread starts with the first connection, while that is being dialled, and ends with the last; it waits for all
+sockets at once and does what is to be done on each. With hundreds of sessions that saves most of the wake-ups, and
+nearly all of the fighting for the interpreter's lock. A connection is never touched by two threads at a time.
 
 When so much is going on that it would wake up thousands of times a second, it *gathers*: it sleeps for a part of a
 millisecond, and then does together what has come meanwhile.
@@ -34,6 +34,7 @@ _MOST = 250 if os.name == "nt" else 1000  # connections of one crew; Windows can
 _BUSY = 2000.0  # looks at a connection per second, from which on it gathers
 _GATHER = 0.00075  # s from one waking to the next while it does; Windows cannot sleep that short
 _COUNTED = 0.02  # s over which the looks are counted
+_PATIENCE = 0.5  # s to wait for the end of a thread that nobody needs
 _TOO_SHORT = 0.00005  # s that are not worth going to sleep for
 
 
@@ -64,14 +65,14 @@ class Line(Protocol):
 
 
 class Post:
-    """A line's place in a crew."""
+    """A line's place in a crew: reserved, then taken or given up."""
 
     __slots__ = ("crew", "due", "events", "fileno", "line", "over", "rung")
 
-    def __init__(self, crew: Crew, line: Line) -> None:
+    def __init__(self, crew: Crew) -> None:
         self.crew = crew
-        self.line = line
-        self.fileno = line.fileno()
+        self.line: Line | None = None
+        self.fileno = -1
         self.events = 0  # what the selector waits for
         self.due = _NEVER  # when it is looked at in any case
         self.rung = False  # it is on the list of those to be looked at now; a race looks twice
@@ -82,16 +83,37 @@ class Post:
         """Whether nobody else is served, who would have to wait for whatever takes long."""
         return len(self.crew.posts) == 1
 
+    def take(self, line: Line) -> None:
+        """Have a line served from now on; whoever has reserved the post.
+
+        Raises:
+            RuntimeError: The crew's thread has failed meanwhile.
+        """
+        if self.crew.over:
+            raise RuntimeError("the network thread has ended")
+        self.fileno = line.fileno()
+        self.line = line
+        self.ring()
+
+    def give_up(self) -> None:
+        """Nobody will take it; the thread has ended when this returns, if nobody else is served."""
+        with _lock:
+            self.crew.posts.discard(self)
+            if not self.crew.posts:
+                self.crew.end()
+        self.leave(_PATIENCE)
+
     def ring(self) -> None:
-        """Have the line looked at now; any thread. The first ring begins its service."""
+        """Have the line looked at now; any thread."""
         if not self.rung:
             self.rung = True
             self.crew.ring(self)
 
     def leave(self, timeout: float) -> None:
         """Wait for the end of the crew's thread, if this line was its last; any thread after the line is over."""
-        if self.crew.over and threading.current_thread() is not self.crew.thread:
-            self.crew.thread.join(max(0.0, timeout))
+        crew = self.crew
+        if crew.over and crew.thread.ident is not None and threading.current_thread() is not crew.thread:
+            crew.thread.join(max(0.0, timeout))
 
 
 class _Bell:
@@ -126,7 +148,7 @@ class Crew:
     """Connections that are served together by one thread; made by `join`, gone with the last of them.
 
     Attributes:
-        posts: Who is served; under the module's lock.
+        posts: Who is served, or will be; under the module's lock.
         over: Nobody can join any more; under the module's lock.
         thread: Ends soon after ``over``.
     """
@@ -154,12 +176,14 @@ class Crew:
         if not self._gathering:
             self._bell.ring()
 
-    def give_up(self) -> None:
-        """Nobody will join: let the thread end, if it began at all."""
+    def end(self) -> None:
+        """Let the thread end, if it began at all; under the module's lock: whoever comes now gets a new crew."""
         self.over = True
+        if self in _crews:
+            _crews.remove(self)
         if self.thread.ident is None:
             self.close()
-        else:
+        elif threading.current_thread() is not self.thread:
             self._bell.ring()
 
     def close(self) -> None:
@@ -175,11 +199,11 @@ class Crew:
         except Exception as error:  # noqa: BLE001 — a fault of ours must end in on_close, not in a silent thread
             _log.exception("the network thread failed")
             with _lock:
-                self._end_of_all()
+                self.end()
             for post in list(self.posts):
-                if not post.over:
+                if post.line is not None and not post.over:
                     post.line.fail(error)
-                    self._tell_over(post)
+                    self._tell_over(post, post.line)
         finally:
             self.close()
 
@@ -204,7 +228,7 @@ class Crew:
             # Only now, when nothing is left to do: the callbacks' threads wake up and need the interpreter, which this
             # thread gives away in the next moment.
             for post in looked_at:
-                if not post.over:
+                if not post.over and post.line is not None:
                     post.line.hand_over()
             looked_at.clear()
             if self.over:
@@ -231,11 +255,12 @@ class Crew:
             self._gathering = False  # before the look at who was rung for
 
     def _look(self, post: Post, ready: int, looked_at: list[Post]) -> None:
-        if post.over:
+        line = post.line
+        if post.over or line is None:
             return
-        wanted = post.line.turn(ready)
+        wanted = line.turn(ready)
         if wanted is None:
-            self._end(post)
+            self._end(post, line)
             return
         looked_at.append(post)
         events, due = wanted
@@ -243,8 +268,8 @@ class Crew:
             try:
                 self._watch_for(post, events)
             except (OSError, ValueError) as error:  # the system watches no more: this line's bad luck, nobody else's
-                post.line.fail(error)
-                self._end(post)
+                line.fail(error)
+                self._end(post, line)
                 return
         if due < post.due:
             post.due = due
@@ -259,8 +284,8 @@ class Crew:
             self._selector.register(post.fileno, events, post)
         post.events = events
 
-    def _end(self, post: Post) -> None:
-        post.line.hand_over()
+    def _end(self, post: Post, line: Line) -> None:
+        line.hand_over()
         if post.events:
             with contextlib.suppress(OSError, KeyError, ValueError):
                 self._watch_for(post, 0)
@@ -269,19 +294,13 @@ class Crew:
         with _lock:
             self.posts.discard(post)
             if not self.posts:
-                self._end_of_all()
-        self._tell_over(post)
+                self.end()
+        self._tell_over(post, line)
 
-    def _end_of_all(self) -> None:
-        # Under the module's lock: whoever comes now gets a new crew.
-        self.over = True
-        if self in _crews:
-            _crews.remove(self)
-
-    def _tell_over(self, post: Post) -> None:
+    def _tell_over(self, post: Post, line: Line) -> None:
         post.over = True
         try:
-            post.line.over()
+            line.over()
         except Exception:  # noqa: BLE001 — a fault of ours, which the others must survive
             _log.exception("the network thread failed")
 
@@ -291,8 +310,8 @@ _crews: list[Crew] = []
 _numbers = itertools.count(1)
 
 
-def join(line: Line) -> Post:
-    """Take a line into a crew that has a place; `Post.ring` then begins its service.
+def reserve() -> Post:
+    """Reserve a post in a crew that has one, and start its thread if there is none yet.
 
     Raises:
         OSError: The process has no file descriptors left.
@@ -305,10 +324,10 @@ def join(line: Line) -> Post:
             try:
                 crew.thread.start()
             except BaseException:  # the system has no more threads; or Ctrl-C, when it may be running
-                crew.give_up()
+                crew.end()
                 raise
             _crews.append(crew)
-        post = Post(crew, line)
+        post = Post(crew)
         crew.posts.add(post)
         return post
 

@@ -4,7 +4,7 @@ It sends what the outbox holds, reads frames, answers pings, sends pings, keeps 
 connection are a data race inside OpenSSL that shows as a false "connection lost", so one thread alone reads and writes:
 that of the `crew`, which serves all connections of the process.
 
-    connect()'s caller            open: dialling
+    connect()'s caller            open: dialling, and what is said until the session is open
     any thread                    close, rotate, wake, abort, join
     the crew's thread             turn, hand_over, over, and the calls of the `Owner` they bring
     a thread for each gap         the pause before the next try, dialling again
@@ -19,10 +19,11 @@ from collections.abc import Callable
 
 from ..errors import CloseInfo, ConnectionClosed, ConnectionFailed, RealtimeError
 from . import crew
+from .crew import READ
 from .outbox import Outbox
 from .owner import Owner, Redial
-from .serving import IDLE, Ending, Serving
-from .transport import Dialing
+from .serving import Ending, Serving
+from .transport import Dialing, Transport
 
 
 class Link(Serving):
@@ -51,6 +52,7 @@ class Link(Serving):
         self._dialing = dialing
         self._name = name
         self._served: crew.Post | None = None  # the last one
+        self._here = 0  # the thread that has dialled and still serves it
         self._rung: threading.Event | None = None  # somebody wants whoever waits for the next try to look up
         self._gone = threading.Lock()  # held until nothing comes any more
         self._gone.acquire()
@@ -60,10 +62,14 @@ class Link(Serving):
 
     # ---- any thread -------------------------------------------------------------------------------------------
 
-    def open(self) -> None:
-        """Dial, on the caller's thread, once; what came of it the owner is told."""
+    def open(self, until: float) -> None:
+        """Dial, on the caller's thread, once, and serve the session until it is open; the owner is told of all.
+
+        Args:
+            until: Not longer than this (monotonic seconds); then the crew goes on.
+        """
         try:
-            info = self._connect()
+            info = self._connect(until)
         except BaseException:  # Ctrl-C
             if self._post is None:
                 self._go_on(CloseInfo(who="client", code=1006))
@@ -81,8 +87,11 @@ class Link(Serving):
             if self._ending is None or not self._ending.final:
                 self._ending = Ending(code, reason, deadline, final=True)
             dialing = self._dialing
-        if self._transport is None:
+        transport = self._transport
+        if transport is None:
             dialing.abort()
+        elif self._here not in (0, threading.get_ident()):
+            transport.stop_reading()  # which is what the thread that serves it waits for
         self.wake()
 
     def rotate(self, deadline: float) -> None:
@@ -123,33 +132,66 @@ class Link(Serving):
 
     # ---- whoever dials ------------------------------------------------------------------------------------------
 
-    def _connect(self) -> CloseInfo | None:
+    def _connect(self, open_here_until: float | None = None) -> CloseInfo | None:
         """Dial and have the connection served; returns why there is none."""
         self.begin()
+        posts: list[crew.Post] = []
+
+        def meanwhile() -> None:
+            posts.append(crew.reserve())
+            self._owner.meanwhile()
+
         try:
-            transport = self._dialing.run()
+            transport = self._dialing.run(meanwhile)
+            with self._lock:
+                self._transport = transport
+                if self._aborted:  # between the end of the dialling and now
+                    return self._lost(ConnectionFailed("the attempt to connect was given up"))
+            self._owner.connected()
+            if open_here_until is not None and self._open_here(transport, open_here_until):
+                return self._info
+            self._post = self._served = posts[0]
+            posts[0].take(self)
         except RealtimeError as error:
             return self._lost(error)
         except Exception as error:  # noqa: BLE001 — whoever waits in connect() must hear of it
             return self._lost(ConnectionFailed(f"connecting failed: {error!r}"))
-        with self._lock:
-            aborted = self._aborted  # between the end of the dialling and now
-            self._transport = transport
-        try:
-            if aborted:
+        finally:
+            if not any(post.line is self for post in posts):  # Ctrl-C, too
+                self._post = None
                 self._release()
-                return self._lost(ConnectionFailed("the attempt to connect was given up"))
-            self._next_ping = time.monotonic() + (self._ping_interval or IDLE)
-            self._owner.connected()
-            self._post = self._served = crew.join(self)
-        except (OSError, RuntimeError) as error:  # no descriptors left, or no threads
-            self._release()
-            return self._lost(ConnectionFailed(f"the connection cannot be served: {error}"))
-        except BaseException:  # Ctrl-C
-            self._release()
-            raise
-        self._post.ring()
+                for post in posts:
+                    post.give_up()
         return None
+
+    def _open_here(self, transport: Transport, until: float) -> bool:
+        """Serve the connection on this thread until the session is open: no other has to wake up for it, and back.
+
+        What is unusual is left to the crew: a close from elsewhere, callbacks that are too far behind, no time left.
+
+        Returns:
+            Whether the connection is over.
+        """
+        ready = READ
+        self._here = threading.get_ident()
+        try:
+            while self._owner.opening and self._ending is None:
+                wanted = self.turn(ready)
+                self.hand_over()
+                if wanted is None:
+                    return True
+                events, due = wanted
+                now = time.monotonic()
+                if not events & READ or now >= until:
+                    break
+                if self._owner.opening:
+                    ready = transport.wait(events, max(0.0, min(due, until) - now))
+        finally:
+            self._here = 0
+        if self._ending is not None:  # what is written now is the last before the end of the stream is seen
+            with contextlib.suppress(OSError):
+                self._write(transport)
+        return False
 
     def _release(self) -> None:
         transport, self._transport = self._transport, None

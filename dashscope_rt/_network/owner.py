@@ -1,4 +1,4 @@
-"""What the network thread and whoever owns it say to each other."""
+"""What a connection and whoever owns it say to each other."""
 
 from __future__ import annotations
 
@@ -12,12 +12,19 @@ from .transport import Dialing
 
 
 class Owner(Protocol):
-    """What the network thread reports to; every call comes on the network thread and must not block."""
+    """What a connection reports to; every call comes on the thread that dials or serves it, and must not block."""
+
+    def meanwhile(self) -> None:
+        """The last request is on its way: get ready for the answer."""
 
     def connected(self) -> None:
         """The WebSocket is open."""
 
     unheard: list[Any]  # what waits for `hand_over`
+
+    @property
+    def opening(self) -> bool:
+        """Whether the session is not open yet."""
 
     def received(self, messages: Iterator[Message]) -> float:
         """Whole messages came, TEXT or BINARY, to be taken to the last; taking one may raise ProtocolError.

@@ -11,6 +11,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import re
+import select
 import socket
 import ssl
 import threading
@@ -23,11 +24,13 @@ import attrs
 from websocket import WebSocket, WebSocketException, WebSocketTimeoutException
 
 from ..errors import ConnectionFailed, DeadlineExceeded, RealtimeError
+from .crew import READ, WRITE
 from .frames import FrameReader, Message
 from .secret import Secret
 from .upgrade import HandshakeSocket, NotSwitched, refusal
 
 _T = TypeVar("_T")
+_LONGEST = 3600.0  # s of one wait
 _PROXY_LIMIT = 64 * 1024  # bytes of a proxy's answer
 _OTHER_NAME = (62, 64)  # X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH
 
@@ -88,8 +91,11 @@ class Dialing:
             if self._elsewhere_over is not None:
                 self._elsewhere_over.set()
 
-    def run(self) -> Transport:
+    def run(self, meanwhile: Callable[[], object] = lambda: None) -> Transport:
         """Connect; called once.
+
+        Args:
+            meanwhile: Called when the last request is on its way, to do something useful until the answer comes.
 
         Raises:
             APIError: The service refused the upgrade; the class says why.
@@ -113,7 +119,7 @@ class Dialing:
                 self._step = "the TLS handshake"
                 secured.do_handshake()
             self._step = "the WebSocket upgrade"
-            leftover = self._upgrade(sock)
+            leftover = self._upgrade(sock, meanwhile)
             self._left()  # what comes about after the deadline must not stay
             sock.setblocking(False)
             with self._lock:  # from here on abort() has nothing to break: the transport has an owner
@@ -267,10 +273,10 @@ class Dialing:
             )
         )
 
-    def _upgrade(self, sock: socket.socket) -> bytes:
+    def _upgrade(self, sock: socket.socket, meanwhile: Callable[[], object]) -> bytes:
         """Do the WebSocket upgrade; returns bytes of the first frames that came along with its answer."""
         headers = tuple(f"{name}: {value}" for name, value in self._endpoint.headers)
-        line = HandshakeSocket(sock, self._deadline, self._endpoint.api_key, headers)
+        line = HandshakeSocket(sock, self._deadline, self._endpoint.api_key, headers, meanwhile)
         client = WebSocket()
         try:
             client.connect(  # type: ignore[no-untyped-call]
@@ -415,6 +421,24 @@ class Transport:
         except ssl.SSLWantReadError:
             self.write_wants_read = True
             return 0
+
+    def wait(self, events: int, seconds: float) -> int:
+        """Wait until the socket is ready; returns for what, 0 when the time is up. Whoever serves it alone."""
+        if self.more_to_read():
+            return READ
+        write = (self._sock,) if events & WRITE else ()
+        if hasattr(select, "poll"):  # select cannot wait for descriptors over 1023
+            poll = select.poll()
+            poll.register(self._sock, select.POLLIN | (select.POLLOUT if write else 0))
+            found = poll.poll(min(seconds, _LONGEST) * 1000)
+            return (WRITE if found[0][1] & select.POLLOUT else 0) | READ if found else 0
+        readable, writable, _ = select.select((self._sock,), write, (), min(seconds, _LONGEST))
+        return (READ if readable else 0) | (WRITE if writable else 0)
+
+    def stop_reading(self) -> None:
+        """Let the end of the stream come now, from any thread; what is still to be sent can be sent."""
+        with contextlib.suppress(OSError, ValueError):
+            socket.socket.shutdown(self._sock, socket.SHUT_RD)
 
     def abort(self) -> None:
         """Break the connection at once, from any thread: the network thread wakes up and ends."""

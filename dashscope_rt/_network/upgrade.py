@@ -11,6 +11,7 @@ import io
 import re
 import socket
 import time
+from collections.abc import Callable
 from urllib.parse import urlsplit
 
 from ..errors import ConnectionFailed, ProtocolError, RealtimeError, from_handshake
@@ -36,9 +37,18 @@ class HandshakeSocket:
         api_key: For the ``Authorization`` header.
         headers: The request headers we gave; websocket-client adds cookies that it kept from other connections of this
             process, and those are taken out again.
+        meanwhile: Called when the request is out.
     """
 
-    def __init__(self, sock: socket.socket, deadline: float, api_key: Secret, headers: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        sock: socket.socket,
+        deadline: float,
+        api_key: Secret,
+        headers: tuple[str, ...],
+        meanwhile: Callable[[], object],
+    ) -> None:
+        self._meanwhile = meanwhile
         self._headers = frozenset(headers)
         self._sock = sock
         self._deadline = deadline
@@ -65,6 +75,7 @@ class HandshakeSocket:
         ]
         head = b"\r\n".join(kept)
         self._sock.sendall(head + line + self._api_key.reveal().encode("latin-1") + end + body)
+        self._meanwhile()
         return len(data)
 
     def recv(self, size: int) -> bytes:

@@ -136,6 +136,11 @@ class Connection(Receiving):
         return ENDED if self.info is not None else self._opening.phase
 
     @property
+    def opening(self) -> bool:
+        """Whether the service has not accepted everything yet."""
+        return self.phase not in (OPEN, ENDED)
+
+    @property
     def reconnecting(self) -> bool:
         """Whether a lost connection is being replaced."""
         return self._lost is not None and self.info is None
@@ -158,8 +163,7 @@ class Connection(Receiving):
         deadline = time.monotonic() + self._timeouts.connect
         _process.remember(self)
         try:
-            self.network.open()
-            codec.prepare()  # while the service says hello
+            self.network.open(deadline)
             with self.changed:
                 self._wait(lambda: self.phase in (OPEN, ENDED), deadline)
                 phase = self.phase
@@ -245,6 +249,10 @@ class Connection(Receiving):
         self.network.wake()
 
     # ---- what the network thread reports (see _network.Owner) -------------------------------------------------
+
+    def meanwhile(self) -> None:
+        """Have the readers of events written, which takes some ms once in a process."""
+        codec.prepare()
 
     def connected(self) -> None:
         """The WebSocket is open; the service speaks first."""

@@ -592,9 +592,10 @@ def test_the_thread_for_callbacks_begins_when_there_is_something_for_one() -> No
         assert heard.get().type == "somebody.wants.it"
         assert heard.thread is not None
         assert heard.thread.name.startswith("dashscope_rt-reader-")
-    with manual(on_close=closed) as at:
+    with Peer(polite) as peer, client_for(peer.url).session(MODEL, on_close=closed) as session:
         assert [each.name.rsplit("-", 1)[0] for each in mine()] == ["dashscope_rt-network"]
-    assert closed.get().who == "client"
+        session.close()
+        assert closed.get().who == "client"
 
 
 def test_wait_closed_with_a_timeout_says_that_the_session_lives() -> None:

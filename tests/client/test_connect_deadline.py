@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from dashscope_rt import ConnectionClosed, ConnectionFailed, DeadlineExceeded, Timeouts
+from dashscope_rt._network import crew as _crew
 from dashscope_rt._network import link as _network
 from dashscope_rt._network import transport as _transport
 from dashscope_rt._network.secret import Secret
@@ -96,25 +97,10 @@ def test_connect_raises_within_one_deadline(behaviour: object, scheme: str) -> N
         assert len(peer.lines) <= 1  # one attempt; on a busy machine time may be up before it
 
 
-@pytest.mark.parametrize("first", ["caller", "network thread"])
 @pytest.mark.parametrize(
     ("behaviour", "names"), [(never_created, "session.created"), (never_updated, "session.updated"), (silent, "upgrade")]
 )
-def test_the_message_tells_what_did_not_come(
-    behaviour: object, names: str, first: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Whichever of the two threads notices first that time is up."""
-    wait, run = _connection.Connection._wait, _network.Dialing.run
-
-    def longer(connection: _connection.Connection, ready: Any, deadline: float) -> bool:
-        return wait(connection, ready, deadline + (0.2 if first == "network thread" else 0))
-
-    def later(dialing: _network.Dialing) -> object:
-        dialing._deadline += 0.2 if first == "caller" else 0
-        return run(dialing)
-
-    monkeypatch.setattr(_connection.Connection, "_wait", longer)
-    monkeypatch.setattr(_network.Dialing, "run", later)
+def test_the_message_tells_what_did_not_come(behaviour: object, names: str) -> None:
     with Peer(behaviour) as peer:  # type: ignore[arg-type]
         session = client_for(peer.url, timeouts=Timeouts(connect=0.1)).session(MODEL, voice="Tina")
         with pytest.raises(DeadlineExceeded, match=names):
@@ -191,8 +177,8 @@ def test_a_connection_that_comes_about_at_the_very_deadline_does_not_stay(monkey
     dialled = threading.Event()
     upgrade = _network.Dialing._upgrade
 
-    def late(dialing: _network.Dialing, sock: socket.socket) -> bytes:
-        leftover = upgrade(dialing, sock)
+    def late(dialing: _network.Dialing, *args: Any) -> bytes:
+        leftover = upgrade(dialing, *args)
         dialled.set()
         while time.monotonic() < dialing._deadline:
             threading.Event().wait(0.01)
@@ -307,16 +293,32 @@ def test_a_session_that_is_open_cannot_be_opened_again() -> None:
         assert session.is_open
 
 
-def test_an_interrupted_connect_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ctrl-C while connect() waits: the fixture sees that no thread and no socket is left."""
+@pytest.mark.parametrize(
+    ("where", "name"),
+    [
+        (_transport.Dialing, "_tcp"),
+        (_crew, "reserve"),
+        (_transport.Dialing, "_left"),
+        (_transport.Transport, "wait"),
+        (_crew.Post, "take"),
+        (_connection.Connection, "received"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else value.__name__.rpartition(".")[2],
+)
+def test_an_interrupted_connect_leaves_nothing(monkeypatch: pytest.MonkeyPatch, where: Any, name: str) -> None:
+    """Ctrl-C wherever connect() is: the fixture sees that no thread and no socket is left."""
 
     def interrupted(*_: object) -> bool:
         raise KeyboardInterrupt
 
-    with Peer(never_created) as peer:
+    def script(line: Line) -> None:
+        line.open()
+        line.drain()
+
+    with Peer(never_created if name == "wait" else script) as peer:
         session = client_for(peer.url, timeouts=Timeouts(connect=60)).session(MODEL)
         with monkeypatch.context() as patch:
-            patch.setattr(_connection.Connection, "_wait", interrupted)
+            patch.setattr(where, name, interrupted)
             with pytest.raises(KeyboardInterrupt):
                 session.connect()
         assert not session.is_open

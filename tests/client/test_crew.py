@@ -136,8 +136,8 @@ class Restless:
         self.gone.set()
 
     def serve(self) -> None:
-        self.post = crew.join(self)
-        self.post.ring()
+        self.post = crew.reserve()
+        self.post.take(self)
 
 
 def test_a_thread_with_too_much_to_do_gathers_it_and_one_with_little_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -329,7 +329,7 @@ class Unwatchable:
 def test_a_socket_that_cannot_be_watched_ends_its_own_session_only() -> None:
     line = Unwatchable()
     with manual() as at:
-        crew.join(line).ring()
+        crew.reserve().take(line)
         assert line.gone.wait(SOON)
         assert isinstance(line.error, ValueError)
         both_ways(at)
