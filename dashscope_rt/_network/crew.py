@@ -111,37 +111,58 @@ class Post:
 
     def leave(self, timeout: float) -> None:
         """Wait for the end of the crew's thread, if this line was its last; any thread after the line is over."""
-        crew = self.crew
-        if crew.over and crew.thread.ident is not None and threading.current_thread() is not crew.thread:
-            crew.thread.join(max(0.0, timeout))
+        if self.crew.over:
+            self.crew.join(timeout)
 
 
 class _Bell:
-    """What wakes the crew's thread: a socket that becomes readable."""
+    """What wakes the crew's thread: a descriptor that becomes readable."""
 
     def __init__(self) -> None:
-        self.socket, self._cord = socket.socketpair()
-        self.socket.setblocking(False)
-        self._cord.setblocking(False)
-        self._rings = False  # benign race: a byte too many
+        self._sockets: tuple[socket.socket, ...] = ()
+        if hasattr(os, "eventfd"):  # Linux: one descriptor instead of two, at a third of the price
+            self.fileno = self._cord = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        else:
+            self._sockets = socket.socketpair()
+            for end in self._sockets:
+                end.setblocking(False)
+            self.fileno, self._cord = (end.fileno() for end in self._sockets)
+        self._rings = False  # benign race: a ring too many
+        self._closed = False
+        self._lock = threading.Lock()  # held while ringing and closing: a number of a descriptor is soon used again
 
     def ring(self) -> None:
         """Wake the thread; any thread."""
-        if not self._rings:
-            self._rings = True
-            with contextlib.suppress(OSError):  # full: it rings anyway; closed: nobody is served any more
-                self._cord.send(b"\0")
+        if self._rings:
+            return
+        self._rings = True
+        with self._lock, contextlib.suppress(OSError):  # full: it rings anyway; closed: nobody is served any more
+            if self._sockets:
+                self._sockets[1].send(b"\0")
+            elif not self._closed:
+                os.eventfd_write(self._cord, 1)
 
     def hush(self) -> None:
         """Be ready for the next ring; the crew's thread, before looking at what was rung for."""
         with contextlib.suppress(BlockingIOError):
-            self.socket.recv(4096)
+            if self._sockets:
+                self._sockets[0].recv(4096)
+            else:
+                os.eventfd_read(self.fileno)
         self._rings = False
 
     def close(self) -> None:
-        """Give the sockets back."""
-        self.socket.close()
-        self._cord.close()
+        """Give the descriptors back."""
+        with self._lock:
+            self.close_copies()
+
+    def close_copies(self) -> None:
+        """Close what a forked child has inherited, where no lock can be trusted."""
+        closed, self._closed = self._closed, True
+        for end in self._sockets:
+            end.close()
+        if not self._sockets and not closed:
+            os.close(self.fileno)
 
 
 class Crew:
@@ -162,12 +183,14 @@ class Crew:
         except OSError:  # the process has no file descriptors left
             self._bell.close()
             raise
-        self._selector.register(self._bell.socket, READ)
+        self._selector.register(self._bell.fileno, READ)
         self._rung: deque[Post] = deque()
         self._dues: list[tuple[float, int, Post]] = []  # a heap; a post may stand there more than once
         self._numbers = itertools.count()
         # While it is set the thread sleeps, and looks at who was rung for as soon as it is not: no bell is needed.
         self._gathering = False
+        self._running = threading.Lock()  # held until the thread has done its work
+        self._running.acquire()
         self.thread = threading.Thread(target=self._run, name=f"dashscope_rt-network-{number}", daemon=True)
 
     def ring(self, post: Post) -> None:
@@ -177,19 +200,29 @@ class Crew:
             self._bell.ring()
 
     def end(self) -> None:
-        """Let the thread end, if it began at all; under the module's lock: whoever comes now gets a new crew."""
+        """Let the thread end; under the module's lock: whoever comes now gets a new crew."""
         self.over = True
         if self in _crews:
             _crews.remove(self)
-        if self.thread.ident is None:
-            self.close()
-        elif threading.current_thread() is not self.thread:
+        if threading.current_thread() is not self.thread:
             self._bell.ring()
 
+    def join(self, timeout: float) -> None:
+        """Wait for the end of the thread, also of one that is only about to begin; never on itself."""
+        until = time.monotonic() + timeout
+        if threading.current_thread() is not self.thread and self._running.acquire(timeout=max(0.0, timeout)):
+            self._running.release()
+            self.thread.join(max(0.0, until - time.monotonic()))
+
     def close(self) -> None:
-        """Give everything back; in a forked child, only what was inherited."""
+        """Give everything back."""
         self._selector.close()
         self._bell.close()
+
+    def close_copies(self) -> None:
+        """Close what a forked child has inherited; the parent's own is not touched."""
+        self._selector.close()
+        self._bell.close_copies()
 
     # ---- the crew's thread ------------------------------------------------------------------------------------
 
@@ -206,6 +239,7 @@ class Crew:
                     self._tell_over(post, post.line)
         finally:
             self.close()
+            self._running.release()
 
     def _serve(self) -> None:
         selector, bell, dues, rung = self._selector, self._bell, self._dues, self._rung
@@ -310,26 +344,40 @@ _crews: list[Crew] = []
 _numbers = itertools.count(1)
 
 
-def reserve() -> Post:
+def reserve(posts: list[Post]) -> None:
     """Reserve a post in a crew that has one, and start its thread if there is none yet.
+
+    Args:
+        posts: Gets the post, so that Ctrl-C cannot come between its being reserved and its being known.
 
     Raises:
         OSError: The process has no file descriptors left.
         RuntimeError: It can start no more threads.
     """
-    with _lock:
-        crew = next((crew for crew in _crews if len(crew.posts) < _MOST), None)
-        if crew is None:
-            crew = Crew(next(_numbers))
-            try:
-                crew.thread.start()
-            except BaseException:  # the system has no more threads; or Ctrl-C, when it may be running
-                crew.end()
-                raise
-            _crews.append(crew)
-        post = Post(crew)
-        crew.posts.add(post)
-        return post
+    made: Crew | None = None
+    post: Post | None = None
+    try:
+        with _lock:
+            crew = next((crew for crew in _crews if len(crew.posts) < _MOST), None)
+            if crew is None:
+                crew = made = Crew(next(_numbers))
+                made.thread.start()
+                _crews.append(made)
+            post = Post(crew)
+            crew.posts.add(post)
+            posts.append(post)
+    except RuntimeError:  # the system has no more threads
+        if made is not None:
+            made.close()
+        raise
+    except BaseException:  # Ctrl-C: a new thread runs, or is about to
+        if post is not None and post not in posts:
+            post.give_up()
+        elif post is None and made is not None:
+            with _lock:
+                made.end()
+            made.join(_PATIENCE)
+        raise
 
 
 def _after_fork_in_child() -> None:
@@ -338,7 +386,7 @@ def _after_fork_in_child() -> None:
     _lock = threading.Lock()
     for crew in _crews:
         with contextlib.suppress(OSError):
-            crew.close()
+            crew.close_copies()
     _crews.clear()
 
 

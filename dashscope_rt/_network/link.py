@@ -138,7 +138,7 @@ class Link(Serving):
         posts: list[crew.Post] = []
 
         def meanwhile() -> None:
-            posts.append(crew.reserve())
+            crew.reserve(posts)
             self._owner.meanwhile()
 
         try:

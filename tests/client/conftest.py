@@ -44,6 +44,6 @@ def open_sockets() -> set[str]:
             target = os.readlink(f"/proc/self/fd/{name}")
         except OSError:  # the folder's own descriptor
             continue
-        if target.startswith(("socket:", "anon_inode:[eventpoll]")):
+        if target.startswith(("socket:", "anon_inode:[event")):  # a selector, and what wakes it
             found.add(target if target.startswith("socket:") else f"{target}{name}")
     return found

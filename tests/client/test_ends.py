@@ -462,8 +462,8 @@ def test_threads_and_descriptors_end_with_the_session_without_close(act: Callabl
         for thread in mine:
             thread.join(SOON)
         assert not any(thread.is_alive() for thread in mine)
-        # The socket of the session, both ends of its wake-up pair, and its selector.
-        assert len(before - open_sockets()) >= 4
+        # The socket of the session, what wakes the thread, and its selector.
+        assert len(before - open_sockets()) >= 3
 
 
 def test_a_hundred_sessions_leave_nothing() -> None:
