@@ -50,8 +50,10 @@ def cell(results: Results, client: str) -> str:
         if wall is not None and events:
             parts.append(f"wall {number(wall / events * 1e6)}")
     if scenario.kind == "connect":
-        wall = results.median(client, "wall_ms")
-        parts += [f"wall {number(wall)}"] if wall is not None else []
+        wall, compared = results.median(client, "wall_ms"), results.ratio(client, "wall_ms")
+        if wall is not None:
+            known = compared is not None and client != scenario.baseline
+            parts.append(f"wall {number(wall)}" + (f" = {compared:.2f} ×" if known else ""))
     if latency is not None:
         parts.append(f"p99 {number(latency)} ms")
     if ratio is not None and client != scenario.baseline and scenario.kind != "memory":
@@ -93,6 +95,8 @@ def _legend(all_results: Sequence[Results]) -> str:
         "CPU time of the client's process, all its threads, from a load server on the same machine; × is the ratio to"
         f" the bare loop (socket, `json.loads`, `b64decode`; for connecting to websocket-client) within a round, medians"
         f" of {rounds} interleaved rounds. p99 is from the server's send to the callback, pong from its ping to the pong."
+        " Connecting is until session.created is there and the thread that serves the socket runs; the thread for callbacks"
+        " begins with the first event that one wants, which idle sessions have not had."
     )
 
 

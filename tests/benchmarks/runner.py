@@ -66,18 +66,18 @@ class Results:
         mine, theirs = self.figures(client), self.figures(self.scenario.baseline)
         return min(mine) / min(theirs) if mine and theirs else None
 
-    def ratio(self, client: str) -> float | None:
-        """Return the median of the client's ratios to the baseline of the same round."""
+    def ratio(self, client: str, name: str = "value") -> float | None:
+        """Return the median of the client's ratios to the baseline of the same round, in one figure."""
         base = self.runs.get(self.scenario.baseline, [])
         pairs = zip(self.runs.get(client, []), base, strict=False)
         ratios = [
-            mine["value"] / theirs["value"]
+            mine[name] / theirs[name]
             for mine, theirs in pairs
             if mine is not None
             and theirs is not None
             and mine["finished"]
             and theirs["finished"]
-            and theirs["value"] > 0
+            and theirs[name] > 0
         ]
         return statistics.median(ratios) if ratios else None
 
@@ -166,7 +166,7 @@ def run_client(
     else:
         dialect = "openai" if client == "openai" else scenario.dialect
         asked |= {"url": server.url(scenario, dialect), "warm": scenario.warm, "sessions": scenario.sessions}
-        asked |= {"limit_s": scenario.limit_s / 2, "hog": scenario.hog}
+        asked |= {"limit_s": scenario.limit_s / 2, "hog": scenario.hog, "beside": scenario.beside}
         asked["each"] = AUDIO_BYTES if scenario.path == "audio" else 0
     environment = {**os.environ, **server.environment}
     if package is not None:

@@ -27,6 +27,7 @@ class Scenario:
         dialect: Of the stream.
         secure: wss.
         hog: Beside these sessions, one whose callback computes without end.
+        beside: Connect while another session is open.
         limit_s: A run that takes longer is ended and counts as not finished.
         quick: ``count`` of the quick form.
         unit: Of the main figure.
@@ -44,6 +45,7 @@ class Scenario:
     dialect: str = "dashscope"
     secure: bool = False
     hog: bool = False
+    beside: bool = False
     limit_s: float = 60.0
     quick: int = 6000
     unit: str = "CPU µs per event"
@@ -74,6 +76,10 @@ SCENARIOS = {
         Scenario(
             "connect", "connect", "connect", baseline="websocket-client", path="idle", count=100, warm=3, quick=20,
             unit="CPU ms per connect",
+        ),
+        Scenario(
+            "connect-more", "connect while another session is open", "connect", baseline="websocket-client", path="idle",
+            count=100, warm=3, quick=20, beside=True, unit="CPU ms per connect",
         ),
         Scenario(
             "connect-tls", "connect over TLS", "connect", baseline="websocket-client", path="idle", count=30, warm=3,

@@ -193,9 +193,10 @@ def paced(connect: Connect, url: str, count: int, sessions: int, limit_s: float,
     }
 
 
-def connect_often(connect: Connect, url: str, count: int, warm: int, **_: Any) -> dict[str, Any]:
-    """One session after another; only the connecting is measured, closing is not."""
+def connect_often(connect: Connect, url: str, count: int, warm: int, beside: bool, **_: Any) -> dict[str, Any]:
+    """One session after another, or one ``beside`` another; only the connecting is measured, closing is not."""
     cpu = wall = 0.0
+    other = _open(connect, url, Listener()) if beside else None
     for number in range(warm + count):
         clock = Clock()
         session = connect(url, Listener())
@@ -204,6 +205,8 @@ def connect_often(connect: Connect, url: str, count: int, warm: int, **_: Any) -
             cpu += figures["cpu_s"]
             wall += figures["wall_s"]
         session.close()
+    if other is not None:
+        other.close()
     return {
         "cpu_s": cpu,
         "wall_s": wall,
