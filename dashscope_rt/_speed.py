@@ -18,9 +18,22 @@ from typing import Any
 
 
 def _apply_mask(payload: bytes, mask: bytes) -> bytes:
+    # One XOR of two long numbers. The mask is repeated by a multiplication, which is quicker than reading it as text.
     size = len(payload)
-    keys = (mask * (size // 4 + 1))[:size]
-    return (int.from_bytes(payload, "little") ^ int.from_bytes(keys, "little")).to_bytes(size, "little")
+    words = (size + 3) // 4
+    ones = _ones.get(words)
+    if ones is None:
+        ones = int.from_bytes(b"\1\0\0\0" * words, "little")
+        if words <= _REMEMBERED_WORDS:
+            if len(_ones) >= _REMEMBERED:
+                _ones.clear()
+            _ones[words] = ones
+    masked = int.from_bytes(payload, "little") ^ int.from_bytes(mask, "little") * ones
+    return masked.to_bytes(4 * words, "little")[:size]
+
+
+_REMEMBERED, _REMEMBERED_WORDS = 32, 4096  # numbers, which are as long as the payloads: half a megabyte at the most
+_ones: dict[int, int] = {}  # number of words -> 1 in each of them; benign race
 
 
 def _base64_bytes(text: str | bytes) -> bytes:
