@@ -105,9 +105,14 @@ class Post:
 
     def ring(self) -> None:
         """Have the line looked at now; any thread."""
-        if not self.rung:
+        if self.rung:
+            return
+        try:
             self.rung = True
             self.crew.ring(self)
+        except BaseException:  # Ctrl-C: who believes that it is rung for never rings again
+            self.rung = False
+            raise
 
     def leave(self, timeout: float) -> None:
         """Wait for the end of the crew's thread, if this line was its last; any thread after the line is over."""
@@ -135,12 +140,18 @@ class _Bell:
         """Wake the thread; any thread."""
         if self._rings:
             return
-        self._rings = True
-        with self._lock, contextlib.suppress(OSError):  # full: it rings anyway; closed: nobody is served any more
-            if self._sockets:
-                self._sockets[1].send(b"\0")
-            elif not self._closed:
-                os.eventfd_write(self._cord, 1)
+        try:
+            self._rings = True
+            with self._lock:
+                if self._sockets:
+                    self._sockets[1].send(b"\0")
+                elif not self._closed:
+                    os.eventfd_write(self._cord, 1)
+        except OSError:  # full: it rings anyway; closed: nobody is served any more
+            pass
+        except BaseException:  # Ctrl-C: who believes that it rings never rings again
+            self._rings = False
+            raise
 
     def hush(self) -> None:
         """Be ready for the next ring; the crew's thread, before looking at what was rung for."""
@@ -166,11 +177,11 @@ class _Bell:
 
 
 class Crew:
-    """Connections that are served together by one thread; made by `join`, gone with the last of them.
+    """Connections that are served together by one thread; made by `reserve`, gone with the last of them.
 
     Attributes:
         posts: Who is served, or will be; under the module's lock.
-        over: Nobody can join any more; under the module's lock.
+        over: Nobody gets a post here any more; under the module's lock.
         thread: Ends soon after ``over``.
     """
 

@@ -309,6 +309,31 @@ def test_without_a_thread_for_callbacks_the_session_ends_and_says_so(
         assert at.session.stats.events_received >= 1
 
 
+@pytest.mark.parametrize("where", ["crew", "bell"])
+def test_an_interrupted_sender_does_not_leave_the_thread_deaf(monkeypatch: pytest.MonkeyPatch, where: str) -> None:
+    """Ctrl-C between the decision to wake the network thread and the waking: the next sender wakes it."""
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with manual() as at:
+        both_ways(at)
+        (each,) = crew._crews
+        (post,) = each.posts
+        deadline = time.monotonic() + SOON
+        while (post.rung or each._bell._rings) and time.monotonic() < deadline:  # until it has nothing to do
+            threading.Event().wait(0.01)
+        with monkeypatch.context() as patch:
+            if where == "crew":
+                patch.setattr(crew.Crew, "ring", interrupted)
+            else:
+                patch.setattr(crew.os, "eventfd_write", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                at.session.send_raw({"type": "first"})
+        at.session.send_raw({"type": "second"})
+        assert [at.line.read_event()["type"] for _ in range(2)] == ["first", "second"]
+
+
 class Unwatchable:
     """A line whose socket the system does not watch."""
 
