@@ -330,6 +330,7 @@ def test_an_interrupted_sender_does_not_leave_the_thread_deaf(monkeypatch: pytes
                 patch.setattr(crew.os, "eventfd_write", interrupted)
             with pytest.raises(KeyboardInterrupt):
                 at.session.send_raw({"type": "first"})
+        at.line.sock.settimeout(2.0)  # sooner than any of the session's own timers
         at.session.send_raw({"type": "second"})
         assert [at.line.read_event()["type"] for _ in range(2)] == ["first", "second"]
 
