@@ -159,22 +159,26 @@ def test_what_is_queued_sent_dropped_and_replaced_is_counted(table: Table) -> No
         assert before.audio_sent_ms == 100
         assert before.audio_queued_ms == 0
         start = time.monotonic()
+        accepted, piece = len(HEARD), bytes(128 * 1024)
         with pytest.raises(rt.DeadlineExceeded):
             for _ in range(200):
-                watch.session.append_audio(bytes(128 * 1024))
-        with pytest.raises(rt.DeadlineExceeded):
-            watch.session.append_image(JPEG + bytes(190_000))
+                watch.session.append_audio(piece)
+                accepted += len(piece)
         stats = watch.session.stats
         assert stats.audio_queued_ms > 0
         assert stats.audio_dropped_ms == 0
-        assert stats.frames_replaced == 0
-        queued = stats.audio_queued_ms
+        with pytest.raises(rt.DeadlineExceeded):
+            for _ in range(200):  # the operating system may have taken one more piece, and there is room for a picture
+                watch.session.append_image(JPEG + bytes(190_000))
+        assert watch.session.stats.audio_dropped_ms == 0
+        assert watch.session.stats.frames_replaced == 0
         watch.close()
         took = time.monotonic() - start
+        info = watch.get("on_close")  # it says, and by then the statistics say, too, what had not left
         ended = watch.session.stats
-        assert ended.audio_dropped_ms >= queued
-        info = watch.get("on_close")
+        assert ended.audio_dropped_ms > 0
         assert ended.audio_dropped_ms == info.unsent_audio_bytes / 32
+        assert ended.audio_sent_ms + ended.audio_dropped_ms == accepted / 32
         assert ended.audio_queued_ms == 0
     table.add(
         SECTION,
