@@ -17,6 +17,7 @@ from .benchmarks.report import BEGIN, END, table, write_readme
 from .benchmarks.runner import LoadServer, Results, measure, run_client
 from .benchmarks.scenarios import BARE, OURS, SCENARIOS, Scenario
 
+pytestmark = pytest.mark.alone
 ROUNDS, MORE = 2, 4
 
 

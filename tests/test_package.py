@@ -44,6 +44,7 @@ def test_importing_it_loads_nothing_beyond_the_core() -> None:
     assert loaded - CORE - BROUGHT_ALONG == {"dashscope_rt"}
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("code", ["import dashscope_rt", "from dashscope_rt import RealtimeClient"])
 def test_importing_it_takes_at_most_twice_the_time_of_its_three_dependencies(code: str, tmp_path: Path) -> None:
     """Interleaved runs and medians, so that a busy machine slows both; everything is compiled by a first run."""

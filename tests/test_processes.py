@@ -262,6 +262,7 @@ def test_gunicorn_with_preload_serves_from_forked_workers(emulator: Emulator, tm
             process.communicate(timeout=20)
 
 
+@pytest.mark.alone
 def test_a_thousand_openings_leak_no_thread_no_descriptor_and_no_memory(emulator: Emulator) -> None:
     client = rt.RealtimeClient("sk-1", url=emulator.url)
     threads_before = set(threads_of_ours())  # a callback of an earlier test may still be stuck in its own

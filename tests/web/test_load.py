@@ -9,6 +9,7 @@ import pytest
 from .load import measure
 
 
+@pytest.mark.alone
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="it reads /proc")
 def test_ten_users_on_one_process_hear_everything_in_time() -> None:
     figures = measure(10, 1.0)
