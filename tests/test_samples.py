@@ -37,16 +37,23 @@ def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_ask_prints_both_transcripts_and_saves_the_spoken_answer(tmp_path: Path) -> None:
-    question = SAMPLES / "data" / "question.wav"
-    done = run(str(SAMPLES / "01_ask.py"), str(question), "-o", "my answer.wav", cwd=tmp_path)
+@pytest.fixture
+def short(tmp_path: Path) -> str:
+    """A question of 0.8 s, because the emulator answers in real time by playing it back."""
+    path = tmp_path / "short.wav"
+    write_wav(path, read_wav(SAMPLES / "data" / "question.wav").pcm[9600 : 9600 + 25600], 16_000)
+    return str(path)
+
+
+def test_ask_prints_both_transcripts_and_saves_the_spoken_answer(tmp_path: Path, short: str) -> None:
+    done = run(str(SAMPLES / "01_ask.py"), short, "-o", "my answer.wav", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "emulator" in done.stdout
-    assert "You:   (emulator) 3.6 seconds of speech" in done.stdout
+    assert "You:   (emulator) 0.8 seconds of speech" in done.stdout
     assert "Model: This is the emulator." in done.stdout
     answer = read_wav(tmp_path / "my answer.wav")
     assert answer.rate == 24000
-    assert abs(answer.duration_ms - read_wav(question).duration_ms) < 200, "it plays back what it heard"
+    assert abs(answer.duration_ms - read_wav(short).duration_ms) < 200, "it plays back what it heard"
 
 
 def test_ask_says_in_one_line_what_is_wrong_with_a_file(tmp_path: Path) -> None:
@@ -55,14 +62,6 @@ def test_ask_says_in_one_line_what_is_wrong_with_a_file(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
     assert "not a WAV file" in done.stderr
-
-
-@pytest.fixture
-def short(tmp_path: Path) -> str:
-    """A question of 0.8 s, because the emulator answers in real time by playing it back."""
-    path = tmp_path / "short.wav"
-    write_wav(path, read_wav(SAMPLES / "data" / "question.wav").pcm[9600 : 9600 + 25600], 16_000)
-    return str(path)
 
 
 def test_callbacks_tell_what_happens_and_save_the_answer(tmp_path: Path, short: str) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from dashscope_rt.audio import read_wav, silence
+from dashscope_rt.audio import read_wav, silence, write_wav
 from dashscope_rt.testing import Answer, Emulator
 
 from ..peer import SOON
@@ -189,8 +189,13 @@ def test_a_script_stops_at_what_cannot_be_done(
 
 
 @pytest.mark.parametrize("raw", [False, pytest.param(True, marks=pytest.mark.full)])
-def test_sound_in_a_pipe_is_a_conversation_the_service_divides(run: Run, emulator: Emulator, raw: bool) -> None:
-    sound = read_wav(QUESTION).pcm if raw else QUESTION.read_bytes()
+def test_sound_in_a_pipe_is_a_conversation_the_service_divides(
+    run: Run, emulator: Emulator, tmp_path: Path, raw: bool
+) -> None:
+    sound = read_wav(QUESTION).pcm[9600 : 9600 + 32000]  # a second: it is spoken in real time
+    if not raw:
+        write_wav(tmp_path / "question.wav", sound, 16_000)
+        sound = (tmp_path / "question.wav").read_bytes()
     done = run("chat", "--json", emulator=emulator, stdin=sound)
     assert done.returncode == 0, done.stderr
     types = [json.loads(line)["type"] for line in done.stdout.splitlines()]
