@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-import time
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,7 +17,7 @@ WAIT_FOR = os.environ.get("TESTS_WAIT_FOR", "")  # a file that is there as long 
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[Any]:
     """What measures speed or memory has the machine to itself."""
     while item.get_closest_marker("alone") is not None and os.path.exists(WAIT_FOR):
-        time.sleep(0.2)
+        threading.Event().wait(0.2)
     return (yield)
 
 
