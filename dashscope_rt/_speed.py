@@ -56,14 +56,12 @@ base64_bytes: Callable[[str | bytes], bytes] = _base64_bytes
 base64_text: Callable[[Any], bytes] = base64.b64encode
 json_value: Callable[[str], Any] | None = None
 
-base64_is_quick = False  # so much that audio is decoded as it comes, instead of being carried about as text
-
 _picked: tuple[str, ...] | None = None
 
 
 def pick() -> tuple[str, ...]:
     """Take what is installed, once; returns the names of the packages that are used."""
-    global apply_mask, base64_bytes, base64_text, base64_is_quick, json_value, _picked  # noqa: PLW0603 — what it is for
+    global apply_mask, base64_bytes, base64_text, json_value, _picked  # noqa: PLW0603 — what it is for
     if _picked is not None:
         return _picked
     found = []
@@ -81,7 +79,6 @@ def pick() -> tuple[str, ...]:
     else:
         base64_bytes = lambda text: pybase64.b64decode(text, None, True)  # noqa: E731
         base64_text = pybase64.b64encode
-        base64_is_quick = True
         found.append("pybase64")
     try:
         import orjson
@@ -96,6 +93,5 @@ def pick() -> tuple[str, ...]:
 
 def forget() -> None:
     """Go back to the standard library, for tests and comparisons; the next `pick` finds nothing new."""
-    global apply_mask, base64_bytes, base64_text, base64_is_quick, json_value, _picked  # noqa: PLW0603
+    global apply_mask, base64_bytes, base64_text, json_value, _picked
     apply_mask, base64_bytes, base64_text, json_value, _picked = _apply_mask, _base64_bytes, base64.b64encode, None, ()
-    base64_is_quick = False

@@ -240,6 +240,10 @@ def _arguments(name: str, text: str) -> dict[str, Any]:
     return value
 
 
+def _delta(text: str) -> ev.ResponseAudioDelta:
+    return ev.ResponseAudioDelta(delta=text)
+
+
 class Response:
     """One answer of the model, put together from its events.
 
@@ -275,7 +279,8 @@ class Response:
         self._error: ev.ErrorDetail | None = None
         self._texts: dict[tuple[str | None, int | None], list[str]] = {}
         self._finals: dict[tuple[str | None, int | None], str] = {}
-        self._audio: list[ev.ResponseAudioDelta] = []
+        # Base64 text or PCM of each piece; not the events, which the garbage collector would look at again and again.
+        self._audio: list[str | bytes] = []
         self._items: dict[str, ev.Item] = {}
         self._heard: Callable[[str], float] | None = None
         self._chars = 0
@@ -294,12 +299,13 @@ class Response:
 
         Where WAV was asked for, the headers are taken off; how the service cuts a WAV into deltas is not documented.
         """
-        return b"".join(read_wav(part).pcm if is_wav(part) else part for part in (delta.audio for delta in self._audio))
+        parts = (part if isinstance(part, bytes) else _delta(part).audio for part in self._audio.copy())
+        return b"".join(read_wav(part).pcm if is_wav(part) else part for part in parts)
 
     @property
     def audio_bytes(self) -> int:
         """How many bytes `audio` has, counted without decoding it."""
-        return sum(delta.audio_bytes for delta in self._audio)
+        return sum(len(part) if isinstance(part, bytes) else _delta(part).audio_bytes for part in self._audio.copy())
 
     @property
     def heard_ms(self) -> float | None:
@@ -395,7 +401,7 @@ class Response:
     def _add_audio(self, delta: ev.ResponseAudioDelta, now: float) -> None:
         if self.first_audio_at is None:
             self.first_audio_at = now
-        self._audio.append(delta)
+        self._audio.append(delta.carried)
         self._chars_with_audio = self._chars
 
     def _played_by(self, heard_ms: Callable[[str], float]) -> None:

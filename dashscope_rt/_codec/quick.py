@@ -52,17 +52,17 @@ class _Shape(RememberedFrame):
             UnicodeDecodeError: A text is not UTF-8.
         """
         plain = name = str(event_id, "utf-8")
-        delta: str | bytes | None = text
+        delta: str | None = None
         audio: bytes | None = None
         if not self.audio:
             delta = str(text, "utf-8")
             plain += delta
-        elif _speed.base64_is_quick:
-            delta, audio = None, _decoded(text)  # the text can be had from the audio, see ResponseAudioDelta
+        else:
+            # Here, where the text is in the processor's caches; another core would have to fetch it. The text can be
+            # had from the audio again, see ResponseAudioDelta.
+            audio = _decoded(text)
             if audio is None:
                 return None
-        elif b"\\" in text or not text.isascii():
-            return None  # what else is no Base64 `.audio` says: looking for it here would cost as much as decoding
         if "\\" in plain or not plain.isprintable():
             return None
         event: ServerEvent = _new(self.kind)

@@ -214,7 +214,7 @@ class ResponseAudioDelta(ResponsePiece):
 
     @property
     def audio(self) -> bytes:
-        """The audio itself, decoded at the first access; b"" when there is none.
+        """The audio itself; b"" when there is none.
 
         Any thread may ask; two that ask at once decode the same bytes twice, which does no harm.
 
@@ -232,9 +232,15 @@ class ResponseAudioDelta(ResponsePiece):
                 audio = decoded(self, text)  # which says whose it is
             _keep_audio(self, audio)  # a frozen event's one write: nobody can observe it
             # The text can be had from the audio again, but for bits of its last letter that mean nothing.
-            if isinstance(text, bytes) and (text[-1:] != b"=" or text[-4:] == base64.b64encode(audio)[-4:]):
+            if text[-1:] != "=" or text[-4:].encode() == base64.b64encode(audio)[-4:]:
                 _keep_text(self, None)
         return audio
+
+    @property
+    def carried(self) -> str | bytes:
+        """What it holds just now: Base64 text, or the audio itself; for whoever keeps thousands of them."""
+        audio = self._audio
+        return (_kept_text(self) or "") if audio is None else audio
 
     @property
     def audio_bytes(self) -> int:
@@ -250,7 +256,7 @@ class ResponseAudioDelta(ResponsePiece):
 class _AudioText:
     """What ``ResponseAudioDelta.delta`` is: hardly anybody wants the text, and it is larger than the audio.
 
-    It is kept as a piece of the frame, in bytes, until the audio was asked for; from then on it is made anew from that.
+    It is kept until the audio was asked for; from then on it is made anew from that.
     """
 
     def __get__(self, event: ResponseAudioDelta | None, kind: type | None = None) -> Any:
@@ -259,15 +265,15 @@ class _AudioText:
         text, audio = _kept_text(event), event._audio
         if text is None and audio is not None:
             return str(_speed.base64_text(audio), "ascii")
-        return str(text, "ascii") if isinstance(text, bytes) else text
+        return text
 
     def __set__(self, event: ResponseAudioDelta, text: str | None) -> None:
         _keep_text(event, text)  # for the constructor; from outside a frozen event refuses before it comes here
 
 
 _text_slot: Any = ResponseAudioDelta.delta
-_kept_text: Callable[[ResponseAudioDelta], str | bytes | None] = _text_slot.__get__
-_keep_text: Callable[[ResponseAudioDelta, str | bytes | None], None] = _text_slot.__set__
+_kept_text: Callable[[ResponseAudioDelta], str | None] = _text_slot.__get__
+_keep_text: Callable[[ResponseAudioDelta, str | None], None] = _text_slot.__set__
 _keep_audio: Callable[[ResponseAudioDelta, bytes], None] = ResponseAudioDelta._audio.__set__  # type: ignore[union-attr]
 ResponseAudioDelta.delta = _AudioText()  # type: ignore[assignment]
 
