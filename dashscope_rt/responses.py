@@ -401,7 +401,7 @@ class Response:
     def _add_audio(self, delta: ev.ResponseAudioDelta, now: float) -> None:
         if self.first_audio_at is None:
             self.first_audio_at = now
-        self._audio.append(delta.carried)
+        self._audio.append(delta._carried)
         self._chars_with_audio = self._chars
 
     def _played_by(self, heard_ms: Callable[[str], float]) -> None:

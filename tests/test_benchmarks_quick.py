@@ -1,7 +1,7 @@
 """The package does not become slow unnoticed: ratios to a hand-written socket loop, measured now, on this machine.
 
-The bounds are what was measured (0.8 for audio, 1.2 for transcripts, 0.7 for appends, 2.3 for fifty sessions at real-time
-pace, 3 for connecting) with the margin that a busy machine needs. Runs are interleaved, the best of each side is compared,
+The bounds are what was measured (0.8 for audio, 1.2 for transcripts, 0.6 for appends, 1.9 for fifty and 1.4 for two hundred
+sessions at real-time pace, 1.4 for connecting) with the margin that a busy machine needs. Runs are interleaved, the best of each side is compared,
 and a ratio over its bound gets a few rounds more before it counts. ``python -m tests.benchmarks`` measures in earnest.
 """
 
@@ -42,7 +42,9 @@ def measured(server: LoadServer, scenario: Scenario, bound: float) -> Results:
 
 @pytest.mark.parametrize(
     ("name", "bound"),
-    [("audio", 1.15), ("transcript", 1.7), ("append", 1.05), ("paced-50", 3.2), ("audio-loose", 1.45)],
+    [
+        ("audio", 1.15), ("transcript", 1.7), ("append", 1.0), ("paced-50", 2.8), ("paced-200", 2.1), ("audio-loose", 1.45),
+    ],  # fmt: skip
 )
 def test_an_event_costs_no_more_than_its_share_of_a_bare_loop(server: LoadServer, name: str, bound: float) -> None:
     results = measured(server, SCENARIOS[name].quickly(), bound)
@@ -53,16 +55,20 @@ def test_an_event_costs_no_more_than_its_share_of_a_bare_loop(server: LoadServer
 
 def test_connecting_costs_no_more_than_a_few_times_the_handshake(server: LoadServer) -> None:
     """Threads and session.created included; the handshake alone is websocket-client's."""
-    results = measured(server, SCENARIOS["connect"].quickly(), 4.2)
+    results = measured(server, SCENARIOS["connect"].quickly(), 2.5)
     ratio = results.best_ratio(OURS)
     assert ratio is not None, results.runs
-    assert ratio <= 4.2, results.runs
+    assert ratio <= 2.5, results.runs
 
 
-def test_an_idle_session_takes_at_most_150_kib(server: LoadServer) -> None:
-    run = run_client(server, SCENARIOS["memory"].quickly(), OURS)
+@pytest.mark.parametrize(("name", "bound"), [("memory", 60), ("memory-tls", 100)])
+def test_an_idle_session_takes_little_memory(server: LoadServer, name: str, bound: float) -> None:
+    """Twice of what was measured, in KiB."""
+    if not server.has(SCENARIOS[name]):
+        pytest.skip("the load server has no wss: it needs the package trustme")
+    run = run_client(server, SCENARIOS[name].quickly(), OURS)
     assert run is not None
-    assert run["value"] <= 150, run
+    assert run["value"] <= bound, run
 
 
 def test_every_delta_arrives_whole_and_the_server_is_not_the_bottleneck(server: LoadServer) -> None:

@@ -237,7 +237,7 @@ class ResponseAudioDelta(ResponsePiece):
         return audio
 
     @property
-    def carried(self) -> str | bytes:
+    def _carried(self) -> str | bytes:
         """What it holds just now: Base64 text, or the audio itself; for whoever keeps thousands of them."""
         audio = self._audio
         return (_kept_text(self) or "") if audio is None else audio

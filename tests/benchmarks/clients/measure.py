@@ -163,6 +163,7 @@ def paced(connect: Connect, url: str, count: int, sessions: int, limit_s: float,
         _wait(listener, limit_s)
         listener.events = 0
         listener.took = []
+    gc.collect()  # everybody begins with as little garbage as everybody else
     clock = Clock()
     began = time.perf_counter()
     if beside is not None:
