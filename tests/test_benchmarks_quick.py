@@ -43,8 +43,13 @@ def measured(server: LoadServer, scenario: Scenario, bound: float) -> Results:
 @pytest.mark.parametrize(
     ("name", "bound"),
     [
-        ("audio", 1.15), ("transcript", 1.7), ("append", 1.0), ("paced-50", 2.8), ("paced-200", 2.1), ("audio-loose", 1.45),
-    ],  # fmt: skip
+        ("audio", 1.15),
+        ("transcript", 1.7),
+        ("append", 1.0),
+        ("paced-50", 2.8),
+        ("paced-200", 2.1),
+        ("audio-loose", 1.45),
+    ],
 )
 def test_an_event_costs_no_more_than_its_share_of_a_bare_loop(server: LoadServer, name: str, bound: float) -> None:
     results = measured(server, SCENARIOS[name].quickly(), bound)
