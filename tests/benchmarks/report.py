@@ -6,12 +6,12 @@ import json
 import os
 import platform
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 
 from tests.benchmarks import peers
 from tests.benchmarks.runner import Results
-from tests.benchmarks.scenarios import BARE, DEPENDENCIES, OURS, SPEED, STREAMING
+from tests.benchmarks.scenarios import BARE, DEPENDENCIES, OURS, SCENARIOS, SPEED, STREAMING, Scenario
 
 BEGIN, END = "<!-- benchmarks:begin -->", "<!-- benchmarks:end -->"
 HEADS = {
@@ -90,7 +90,8 @@ def table(all_results: Sequence[Results]) -> str:
 
 
 def _legend(all_results: Sequence[Results]) -> str:
-    rounds = max((len(runs) for results in all_results for runs in results.runs.values()), default=0)
+    counts = {len(runs) for results in all_results for runs in results.runs.values()}
+    rounds = f"{min(counts)} to {max(counts)}" if len(counts) > 1 else f"{max(counts, default=0)}"
     return (
         "CPU time of the client's process, all its threads, from a load server on the same machine; × is the ratio to"
         f" the bare loop (socket, `json.loads`, `b64decode`; for connecting to websocket-client) within a round, medians"
@@ -128,6 +129,24 @@ def write_json(path: Path, all_results: Sequence[Results]) -> None:
     path.write_text(
         json.dumps({"machine": _machine(), "results": said}, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
     )
+
+
+def read_json(path: Path) -> list[Results]:
+    """Return what `write_json` wrote; nothing where there is no such file."""
+    if not path.exists():
+        return []
+    found = json.loads(path.read_text(encoding="utf-8"))["results"]
+    known = {field.name for field in fields(Scenario)}
+    return [
+        Results(Scenario(**{name: value for name, value in each["scenario"].items() if name in known}), each["runs"])
+        for each in found
+    ]
+
+
+def merged(old: Sequence[Results], new: Sequence[Results]) -> list[Results]:
+    """Return the new results, and the old ones of scenarios that were not run again, in the order of the scenarios."""
+    by_name = {results.scenario.name: results for results in (*old, *new)}
+    return [by_name[name] for name in SCENARIOS if name in by_name]
 
 
 def summary(results: Results) -> str:
