@@ -177,8 +177,8 @@ def test_silence_goes_before_a_picture_without_audio_and_it_is_said(
 
 def test_a_picture_after_the_vads_commit_gets_audio_first_as_well(emulator: Emulator) -> None:
     with opened(emulator, turn_detection=rt.ServerVad(silence_duration_ms=300)) as session:
-        with session.expect("response.done") as done:
-            session.stream_audio(speech(500), pace=False)
+        with session.expect("response.done") as done:  # in one piece: what is appended after the commit counts for the next
+            session.append_audio(speech(500).pcm + bytes(2 * 16 * 500))
             done.wait()
         assert not session.has_audio
         session.append_image(SMALL)
