@@ -259,7 +259,7 @@ class Crew:
         looks = 0
         busy = False
         while True:
-            while rung:
+            for _ in range(len(rung)):  # who is rung for meanwhile comes after the sockets, which nobody can starve
                 post = rung.popleft()
                 post.rung = False
                 looks += 1
