@@ -71,7 +71,7 @@ class Link(Serving):
         try:
             info = self._connect(until)
         except BaseException:  # Ctrl-C
-            if self._post is None:
+            if self._served is None:  # otherwise the crew tells of the end, or has done so
                 self._go_on(CloseInfo(who="client", code=1006))
             raise
         if info is not None:
@@ -158,7 +158,7 @@ class Link(Serving):
             return self._lost(ConnectionFailed(f"connecting failed: {error!r}"))
         finally:
             if not any(post.line is self for post in posts):  # Ctrl-C, too
-                self._post = None
+                self._post = self._served = None
                 self._release()
                 for post in posts:
                     post.give_up()

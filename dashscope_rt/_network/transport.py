@@ -199,6 +199,8 @@ class Dialing:
                 left_behind = not results and not errors
         if errors:
             raise errors[0]
+        if self._aborted and results:
+            late(results[0])
         self._check_aborted()
         if not results:
             raise TimeoutError

@@ -172,6 +172,35 @@ def test_what_comes_too_late_from_a_step_without_deadline_is_given_back() -> Non
     assert late.get() == "late"
 
 
+def test_what_comes_although_it_was_given_up_is_given_back() -> None:
+    late = Heard()
+    dialing = _transport.Dialing(_transport.Endpoint(url="", api_key=Secret("")), time.monotonic() + SOON, 0)
+    with pytest.raises(ConnectionFailed):
+        dialing._elsewhere(lambda: dialing.abort() or "late", late=late)
+    assert late.get() == "late"
+
+
+def test_an_interrupt_after_the_end_does_not_tell_of_it_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C in connect() when the service has opened and closed the session already."""
+    closed = Heard()
+    take = _crew.Post.take
+
+    def interrupted(post: _crew.Post, line: Any) -> None:
+        take(post, line)
+        assert line.join(SOON)
+        raise KeyboardInterrupt
+
+    with Peer(lambda line: line.open()) as peer:
+        session = client_for(peer.url, timeouts=Timeouts(connect=SOON)).session(MODEL, on_close=closed)
+        with monkeypatch.context() as patch:
+            patch.setattr(_crew.Post, "take", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                session.connect()
+        closed.get()
+        session.close()
+    assert len(closed.all) == 1
+
+
 def test_a_connection_that_comes_about_at_the_very_deadline_does_not_stay(monkeypatch: pytest.MonkeyPatch) -> None:
     """The dialling succeeds when there is no time left: the connection is closed again."""
     dialled = threading.Event()
