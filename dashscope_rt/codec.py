@@ -299,12 +299,35 @@ class Decoder:
 
     def decode(self, data: bytes) -> ServerEvent:
         """Read a text frame from the service; returns and raises what `decode` does."""
+        events = [self.begin(data)]
+        self.settle(events)
+        return events[0]
+
+    def begin(self, data: bytes) -> ServerEvent:
+        """Do as `decode` does, but leave audio to `settle`, which decodes that of many events in half the time."""
         event = self._deltas.read(data)
         if event is None:
             event = decode(data)
             if type(event) in KINDS:
                 self._deltas.learn(data, event)
         return event
+
+    def settle(self, events: list[ServerEvent]) -> None:
+        """Complete the events of all calls of `begin` since the last time; nobody has looked at them yet.
+
+        Args:
+            events: What it returned, in order. An event is replaced where it turns out that its text is no Base64.
+
+        Raises:
+            UnicodeDecodeError: A text is not UTF-8; the list ends before its event.
+        """
+        for event, data in self._deltas.settle():
+            place = next(place for place, other in enumerate(events) if other is event)  # == would look at its audio
+            try:
+                events[place] = decode(data)
+            except UnicodeDecodeError:
+                del events[place:]
+                raise
 
 
 def _malformed(name: str, frame: dict[str, Any], problem: str) -> MalformedEvent:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import itertools
 import json
 import pickle
 import re
@@ -341,6 +342,7 @@ def delta_frames(draw: st.DrawFn) -> list[bytes]:
 def test_the_quick_way_of_reading_deltas_gives_what_the_ordinary_way_gives(messages: list[bytes], faster: bool) -> None:
     with accelerators(used=faster):
         _compare_ways(messages)
+        _compare_together(messages)
 
 
 @contextlib.contextmanager
@@ -372,6 +374,34 @@ def _compare_ways(messages: list[bytes]) -> None:
         assert found.raw == expected.raw  # type: ignore[attr-defined]
         if isinstance(found, ev.ResponseAudioDelta) and isinstance(expected, ev.ResponseAudioDelta):
             _compare_audio(found, expected)
+
+
+def _compare_together(messages: list[bytes]) -> None:
+    """What comes together is read in two steps; the first text that is not UTF-8 ends it, and nothing before."""
+    decoder = codec.Decoder()
+    decoder.decode(messages[0]) if _is_text(messages[0]) else None
+    expected = [codec.decode(data) for data in itertools.takewhile(_is_text, messages)]
+    events: list[ev.ServerEvent] = []
+    with contextlib.ExitStack() as stack:
+        if len(expected) < len(messages):
+            stack.enter_context(pytest.raises(UnicodeDecodeError))
+        try:
+            for data in messages:
+                events.append(decoder.begin(data))
+        finally:
+            decoder.settle(events)
+    assert [(type(event), event, event.raw) for event in events] == [(type(event), event, event.raw) for event in expected]
+    for event, other in zip(events, expected, strict=True):
+        if isinstance(event, ev.ResponseAudioDelta) and isinstance(other, ev.ResponseAudioDelta):
+            _compare_audio(event, other)
+
+
+def _is_text(data: bytes) -> bool:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _compare_audio(found: ev.ResponseAudioDelta, expected: ev.ResponseAudioDelta) -> None:

@@ -44,7 +44,7 @@ class Receiving(Sending):
 
     def __init__(self) -> None:
         super().__init__()
-        self._decode = codec.Decoder().decode
+        self._decoder = codec.Decoder()
         self._waiting = 0  # threads inside a wait; spares a notify per read when there are none
         self._sinks: tuple[Sink, ...] = ()
         self.unheard: list[Batch] = []  # what callbacks will be told of when the network thread has done its work
@@ -73,26 +73,26 @@ class Receiving(Sending):
     def received(self, messages: Iterator[Message]) -> float:
         """Decode, fold, hand over: all that one read gave, together."""
         events: list[ev.ServerEvent] = []
-        size = 0
+        sizes: list[int] = []
         due = math.inf
         broken: UnicodeDecodeError | ProtocolError | None = None
-        decode = self._decode
+        begin = self._decoder.begin
         try:
-            for opcode, payload in messages:
-                event = decode(payload) if opcode == TEXT else codec.decode_binary(payload)
-                if isinstance(event, ev.UnknownEvent):
-                    self._not_understood(event, len(payload))
-                events.append(event)
-                size += len(payload)
+            try:
+                for opcode, payload in messages:
+                    events.append(begin(payload) if opcode == TEXT else codec.decode_binary(payload))
+                    sizes.append(len(payload))
+            finally:
+                self._decoder.settle(events)
         except (UnicodeDecodeError, ProtocolError) as error:  # what came before it is still good
             broken = error
         if events:
+            size = self._count(events, sizes)
             now = time.monotonic()
             with self._state_lock:  # of `changed`, whose own methods are not in C
                 heard = self._fold(events, now)
                 if self._waiting:
                     self.changed.notify_all()
-            self.counters.received(len(events), size)
             self.unheard.append((heard, size, now))
             # Deltas set no deadline; all they may need is that somebody looks after a callback that does not end.
             due = now + callbacks._SLOW if _DELTAS.issuperset(map(type, heard)) else now
@@ -136,10 +136,15 @@ class Receiving(Sending):
                 self._release_creates(now)
         return heard
 
-    def _not_understood(self, event: ev.UnknownEvent, size: int) -> None:
-        self.counters.not_understood(event)
-        if isinstance(event, ev.MalformedEvent):
-            _log.warning("a message from the service could not be read: %s (%d bytes)", event.problem, size)
+    def _count(self, events: list[ev.ServerEvent], sizes: list[int]) -> int:
+        total = sum(sizes)
+        self.counters.received(len(events), total)
+        for event, size in zip(events, sizes, strict=False):  # the last one may be no event
+            if isinstance(event, ev.UnknownEvent):
+                self.counters.not_understood(event)
+                if isinstance(event, ev.MalformedEvent):
+                    _log.warning("a message from the service could not be read: %s (%d bytes)", event.problem, size)
+        return total
 
     def _tell_sinks(self, event: ev.ServerEvent | None, notices: Sequence[Notice], now: float) -> None:
         # Under `changed`.

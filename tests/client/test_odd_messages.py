@@ -143,6 +143,44 @@ def test_audio_that_is_no_base64_does_not_end_the_session() -> None:
         assert at.session.is_open
 
 
+@pytest.mark.parametrize("text", ["not base64!", "QUJDQR==", "A", "tab\\there"])
+def test_audio_that_is_no_base64_among_others_in_one_packet_is_the_only_one_that_fails(text: str) -> None:
+    heard = Heard()
+    good = {**audio_delta(), "delta": "QUJD"}
+    with manual() as at:
+        at.session.on("response.audio.delta")(heard)
+        at.line.send_at_once(response_created(), good, good, {**good, "delta": text}, good)
+        at.settle()
+        assert [event.delta for event in heard.all] == ["QUJD", "QUJD", text, "QUJD"]
+        assert [heard.all[place].audio for place in (0, 1, 3)] == [b"ABC"] * 3
+        assert at.session.stats.unreadable == 0
+
+
+def test_damaged_audio_among_others_in_one_packet_is_counted_and_the_rest_is_heard() -> None:
+    heard, malformed = Heard(), Heard()
+    good = json.dumps({**audio_delta(), "delta": "QUJD"}).encode()
+    with manual() as at:
+        at.session.on("response.audio.delta")(heard)
+        at.session.on(events.MalformedEvent)(malformed)
+        messages = [good, good, good.replace(b"QUJD", b"QU\nD"), good]
+        at.line.sock.sendall(b"".join(server_frame(1, message) for message in messages))
+        at.settle()
+        assert [event.audio for event in heard.all] == [b"ABC"] * 3
+        assert len(malformed.all) == 1
+        assert at.session.stats.unreadable == 1
+
+
+def test_audio_before_text_that_is_not_utf_8_is_heard_even_in_the_same_packet() -> None:
+    heard, closed = Heard(), Heard()
+    good = json.dumps({**audio_delta(), "delta": "QUJD"}).encode()
+    with manual(on_close=closed) as at:
+        at.session.on("response.audio.delta")(heard)
+        messages = [good, good, good.replace(b"QUJD", b"\xff\xff\xff\xff"), good]
+        at.line.sock.sendall(b"".join(server_frame(1, message) for message in messages))
+        assert closed.get().code == 1007
+        assert [event.audio for event in heard.all] == [b"ABC"] * 2
+
+
 def test_what_could_not_be_read_is_logged_without_its_content(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG, "dashscope_rt")
     with dialled() as at:
