@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -48,12 +49,13 @@ def _base64_bytes(text: str | bytes) -> bytes:
 
 
 _a2b = binascii.a2b_base64
+_base64_text = functools.partial(binascii.b2a_base64, newline=False)
 _PADDING: dict[type, Any] = {str: "=", bytes: b"="}
 
 
 apply_mask: Callable[[bytes, bytes], bytes] = _apply_mask
 base64_bytes: Callable[[str | bytes], bytes] = _base64_bytes
-base64_text: Callable[[Any], bytes] = base64.b64encode
+base64_text: Callable[[Any], bytes] = _base64_text
 json_value: Callable[[str], Any] | None = None
 
 _picked: tuple[str, ...] | None = None
@@ -94,4 +96,4 @@ def pick() -> tuple[str, ...]:
 def forget() -> None:
     """Go back to the standard library, for tests and comparisons; the next `pick` finds nothing new."""
     global apply_mask, base64_bytes, base64_text, json_value, _picked
-    apply_mask, base64_bytes, base64_text, json_value, _picked = _apply_mask, _base64_bytes, base64.b64encode, None, ()
+    apply_mask, base64_bytes, base64_text, json_value, _picked = _apply_mask, _base64_bytes, _base64_text, None, ()

@@ -121,16 +121,21 @@ class Deltas:
         """Give the events that `read` has returned their audio; the text can be had from it, see ResponseAudioDelta.
 
         Returns:
-            Events that are none, because their text is not the Base64 of any audio, and their messages: read these the
-            ordinary way.
+            Events that are none, because their text is not the one that any audio would be written as, and their
+            messages: read these the ordinary way.
         """
         if not self._unsettled:
             return ()
         unsettled, self._unsettled = self._unsettled, []
         wrong = []
         for event, text, data in unsettled:
-            audio = _decoded(text)
-            if audio is None:
+            try:
+                audio = _speed.base64_bytes(text)
+            except ValueError:
+                wrong.append((event, data))
+                continue
+            # The last letter may hold bits that mean nothing, and then the text cannot be had from the audio.
+            if text[-1:] == b"=" and _speed.base64_text(audio)[-4:] != text[-4:]:
                 wrong.append((event, data))
             else:
                 _set_audio(event, audio)
@@ -166,14 +171,3 @@ def _text_of(data: bytes, name: bytes) -> tuple[int, int]:
             start = at + 1 + len(name) + len(colon)
             return start, data.find(b'"', start)
     return -1, -1
-
-
-def _decoded(text: bytes) -> bytes | None:
-    """Return the audio of a Base64 text; None when it is none, or not the one that the audio would be written as."""
-    try:
-        audio = _speed.base64_bytes(text)
-    except ValueError:
-        return None
-    if text[-1:] == b"=" and _speed.base64_text(audio)[-4:] != text[-4:]:
-        return None  # the last letter holds bits that mean nothing
-    return audio

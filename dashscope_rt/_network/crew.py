@@ -20,15 +20,18 @@ import heapq
 import itertools
 import logging
 import os
-import selectors
-import socket
 import threading
 import time
 from collections import deque
-from typing import Protocol
+from typing import Any, Protocol
+
+from . import poller
+from .bell import Bell
+from .poller import READ, WRITE
+
+__all__ = ["READ", "WRITE", "Crew", "Line", "Post", "reserve"]
 
 _log = logging.getLogger("dashscope_rt")
-READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 _NEVER = float("inf")
 _MOST = 250 if os.name == "nt" else 1000  # connections of one crew; Windows can wait for some 500 sockets at once
 _BUSY = 2000.0  # looks at a connection per second, from which on it gathers
@@ -39,7 +42,13 @@ _TOO_SHORT = 0.00005  # s that are not worth going to sleep for
 
 
 class Line(Protocol):
-    """A connection that is served; every call comes from the crew's thread and must not block."""
+    """A connection that is served; every call comes from the crew's thread and must not block.
+
+    Attributes:
+        unheard: What was received and waits for `hand_over`; a list for life.
+    """
+
+    unheard: list[Any]
 
     def fileno(self) -> int:
         """Return the socket's file descriptor."""
@@ -54,8 +63,8 @@ class Line(Protocol):
             What to wait for, and until when (monotonic seconds); None when the connection is over.
         """
 
-    def hand_over(self) -> None:
-        """Pass on what was received."""
+    def hand_over(self, *, alone: bool) -> None:
+        """Pass on what was received; it may take a moment if it is ``alone``, and nobody else has to wait for it."""
 
     def fail(self, error: Exception) -> None:
         """The connection is over, because it cannot be served."""
@@ -77,11 +86,6 @@ class Post:
         self.due = _NEVER  # when it is looked at in any case
         self.rung = False  # it is on the list of those to be looked at now; a race looks twice
         self.over = False
-
-    @property
-    def alone(self) -> bool:
-        """Whether nobody else is served, who would have to wait for whatever takes long."""
-        return len(self.crew.posts) == 1
 
     def take(self, line: Line) -> None:
         """Have a line served from now on; whoever has reserved the post.
@@ -107,9 +111,12 @@ class Post:
         """Have the line looked at now; any thread."""
         if self.rung:
             return
+        crew = self.crew
         try:
             self.rung = True
-            self.crew.ring(self)
+            crew.rung.append(self)
+            if not crew.gathering:
+                crew.bell.ring()
         except BaseException:  # Ctrl-C: who believes that it is rung for never rings again
             self.rung = False
             raise
@@ -120,95 +127,36 @@ class Post:
             self.crew.join(timeout)
 
 
-class _Bell:
-    """What wakes the crew's thread: a descriptor that becomes readable."""
-
-    def __init__(self) -> None:
-        self._sockets: tuple[socket.socket, ...] = ()
-        if hasattr(os, "eventfd"):  # Linux: one descriptor instead of two, at a third of the price
-            self.fileno = self._cord = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        else:
-            self._sockets = socket.socketpair()
-            for end in self._sockets:
-                end.setblocking(False)
-            self.fileno, self._cord = (end.fileno() for end in self._sockets)
-        self._rings = False  # benign race: a ring too many
-        self._closed = False
-        self._lock = threading.Lock()  # held while ringing and closing: a number of a descriptor is soon used again
-
-    def ring(self) -> None:
-        """Wake the thread; any thread."""
-        if self._rings:
-            return
-        try:
-            self._rings = True
-            with self._lock:
-                if self._sockets:
-                    self._sockets[1].send(b"\0")
-                elif not self._closed:
-                    os.eventfd_write(self._cord, 1)
-        except OSError:  # full: it rings anyway; closed: nobody is served any more
-            pass
-        except BaseException:  # Ctrl-C: who believes that it rings never rings again
-            self._rings = False
-            raise
-
-    def hush(self) -> None:
-        """Be ready for the next ring; the crew's thread, before looking at what was rung for."""
-        with contextlib.suppress(BlockingIOError):
-            if self._sockets:
-                self._sockets[0].recv(4096)
-            else:
-                os.eventfd_read(self.fileno)
-        self._rings = False
-
-    def close(self) -> None:
-        """Give the descriptors back."""
-        with self._lock:
-            self.close_copies()
-
-    def close_copies(self) -> None:
-        """Close what a forked child has inherited, where no lock can be trusted."""
-        closed, self._closed = self._closed, True
-        for end in self._sockets:
-            end.close()
-        if not self._sockets and not closed:
-            os.close(self.fileno)
-
-
 class Crew:
     """Connections that are served together by one thread; made by `reserve`, gone with the last of them.
 
     Attributes:
         posts: Who is served, or will be; under the module's lock.
         over: Nobody gets a post here any more; under the module's lock.
+        rung: Who is to be looked at now; any thread appends, the crew's takes.
+        gathering: While it is set the thread sleeps, and looks at who was rung for as soon as it is not: no bell is
+            needed.
+        bell: Wakes the thread.
         thread: Ends soon after ``over``.
     """
 
     def __init__(self, number: int) -> None:
         self.posts: set[Post] = set()
         self.over = False
-        self._bell = _Bell()
+        self.rung: deque[Post] = deque()
+        self.gathering = False
+        self.bell = Bell()
         try:
-            self._selector = selectors.DefaultSelector()
+            self._poller = poller.Poller()
         except OSError:  # the process has no file descriptors left
-            self._bell.close()
+            self.bell.close()
             raise
-        self._selector.register(self._bell.fileno, READ)
-        self._rung: deque[Post] = deque()
+        self._poller.watch(self.bell.fileno, READ, 0, None)
         self._dues: list[tuple[float, int, Post]] = []  # a heap; a post may stand there more than once
         self._numbers = itertools.count()
-        # While it is set the thread sleeps, and looks at who was rung for as soon as it is not: no bell is needed.
-        self._gathering = False
         self._running = threading.Lock()  # held until the thread has done its work
         self._running.acquire()
         self.thread = threading.Thread(target=self._run, name=f"dashscope_rt-network-{number}", daemon=True)
-
-    def ring(self, post: Post) -> None:
-        """Have a line looked at now; any thread."""
-        self._rung.append(post)
-        if not self._gathering:
-            self._bell.ring()
 
     def end(self) -> None:
         """Let the thread end; under the module's lock: whoever comes now gets a new crew."""
@@ -216,7 +164,7 @@ class Crew:
         if self in _crews:
             _crews.remove(self)
         if threading.current_thread() is not self.thread:
-            self._bell.ring()
+            self.bell.ring()
 
     def join(self, timeout: float) -> None:
         """Wait for the end of the thread, also of one that is only about to begin; never on itself."""
@@ -227,13 +175,13 @@ class Crew:
 
     def close(self) -> None:
         """Give everything back."""
-        self._selector.close()
-        self._bell.close()
+        self._poller.close()
+        self.bell.close()
 
     def close_copies(self) -> None:
         """Close what a forked child has inherited; the parent's own is not touched."""
-        self._selector.close()
-        self._bell.close_copies()
+        self._poller.close()
+        self.bell.close_copies()
 
     # ---- the crew's thread ------------------------------------------------------------------------------------
 
@@ -253,8 +201,8 @@ class Crew:
             self._running.release()
 
     def _serve(self) -> None:
-        selector, bell, dues, rung = self._selector, self._bell, self._dues, self._rung
-        looked_at: list[Post] = []
+        wait, bell, dues, rung = self._poller.wait, self.bell, self._dues, self.rung
+        heard: list[Post] = []
         woke = counted = time.monotonic()
         looks = 0
         busy = False
@@ -263,19 +211,21 @@ class Crew:
                 post = rung.popleft()
                 post.rung = False
                 looks += 1
-                self._look(post, 0, looked_at)
+                self._look(post, 0, heard)
             now = time.monotonic()
             while dues and dues[0][0] <= now:
                 due, _, post = heapq.heappop(dues)
                 if due == post.due:
                     post.due = _NEVER
-                    self._look(post, 0, looked_at)
+                    self._look(post, 0, heard)
             # Only now, when nothing is left to do: the callbacks' threads wake up and need the interpreter, which this
             # thread gives away in the next moment.
-            for post in looked_at:
-                if not post.over and post.line is not None:
-                    post.line.hand_over()
-            looked_at.clear()
+            if heard:
+                alone = len(self.posts) == 1
+                for post in heard:
+                    if not post.over and post.line is not None:
+                        post.line.hand_over(alone=alone)
+                heard.clear()
             if self.over:
                 return
             if now - counted >= _COUNTED:
@@ -284,22 +234,22 @@ class Crew:
             if busy:
                 self._gather(woke + _GATHER)
                 woke = time.monotonic()
-            wait = 0.0 if rung else max(0.0, dues[0][0] - time.monotonic()) if dues else None
-            for key, ready in selector.select(wait):
-                if key.data is None:
+            seconds = 0.0 if rung else max(0.0, dues[0][0] - time.monotonic()) if dues else None
+            for whose, ready in wait(seconds):
+                if whose is None:
                     bell.hush()
                 else:
                     looks += 1
-                    self._look(key.data, ready, looked_at)
+                    self._look(whose, ready, heard)
 
     def _gather(self, until: float) -> None:
         left = until - time.monotonic()
         if left > _TOO_SHORT and os.name != "nt":
-            self._gathering = True
+            self.gathering = True
             time.sleep(left)
-            self._gathering = False  # before the look at who was rung for
+            self.gathering = False  # before the look at who was rung for
 
-    def _look(self, post: Post, ready: int, looked_at: list[Post]) -> None:
+    def _look(self, post: Post, ready: int, heard: list[Post]) -> None:
         line = post.line
         if post.over or line is None:
             return
@@ -307,7 +257,8 @@ class Crew:
         if wanted is None:
             self._end(post, line)
             return
-        looked_at.append(post)
+        if line.unheard:
+            heard.append(post)
         events, due = wanted
         if events != post.events:
             try:
@@ -321,16 +272,11 @@ class Crew:
             heapq.heappush(self._dues, (due, next(self._numbers), post))
 
     def _watch_for(self, post: Post, events: int) -> None:
-        if not events:
-            self._selector.unregister(post.fileno)
-        elif post.events:
-            self._selector.modify(post.fileno, events, post)
-        else:
-            self._selector.register(post.fileno, events, post)
+        self._poller.watch(post.fileno, events, post.events, post)
         post.events = events
 
     def _end(self, post: Post, line: Line) -> None:
-        line.hand_over()
+        line.hand_over(alone=len(self.posts) == 1)
         if post.events:
             with contextlib.suppress(OSError, KeyError, ValueError):
                 self._watch_for(post, 0)

@@ -142,7 +142,11 @@ class FrameReader:
                 if self._closed:
                     start = end
         finally:
-            self._keep(start, end, need)
+            if start == end and not need and end < len(buffer) - _MARGIN:  # nothing is left, as nearly always
+                self._own = None
+                self._rest = b""
+            else:
+                self._keep(start, end, need)
 
     def _keep(self, start: int, end: int, need: int) -> None:
         buffer = self._buffer

@@ -177,7 +177,7 @@ class Link(Serving):
         try:
             while self._owner.opening and self._ending is None:
                 wanted = self.turn(ready)
-                self.hand_over()
+                self.hand_over(alone=False)
                 if wanted is None:
                     return True
                 events, due = wanted

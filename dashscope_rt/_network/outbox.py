@@ -69,9 +69,11 @@ class Outbox:
         """
         size = len(item.payload)
         with self._lock:
-            fits = not self._held and (self._bytes + size <= self._max or not self._items)
-            if fits:
-                self._append(item, size)
+            fits = not self._held and self._ended is None and (self._bytes + size <= self._max or not self._items)
+            if fits:  # _append without the call
+                self._items.append(item)
+                self._bytes += size
+                self._kept += item.audio_bytes
         if fits:
             self._wake(item.audio_bytes > 0)
         else:
@@ -183,7 +185,7 @@ class Outbox:
         """Take events for about ``max_bytes`` of payload, at least one if there is any; the network thread only."""
         taken: list[Outgoing] = []
         size = 0
-        if self.empty:
+        if not self._items and not self._front:
             return taken
         with self._lock:
             while self._front:
@@ -194,7 +196,8 @@ class Outbox:
                 self._kept -= item.audio_bytes
                 taken.append(item)
             self._bytes -= size
-            self._tell_waiting()
+            if self._waiting:
+                self._tell_waiting()
         return taken
 
     def end(self, error: Callable[[], Exception]) -> list[Outgoing]:

@@ -11,16 +11,34 @@ from .outbox import Outgoing
 from .transport import Dialing
 
 
+class Backlog(Protocol):
+    """What was handed over and is not consumed yet.
+
+    Attributes:
+        full: It is too much: the socket is left alone.
+    """
+
+    full: bool
+
+
 class Owner(Protocol):
-    """What a connection reports to; every call comes on the thread that dials or serves it, and must not block."""
+    """What a connection reports to; every call comes on the thread that dials or serves it, and must not block.
+
+    Attributes:
+        unheard: What waits for `hand_over`; a list for life.
+    """
+
+    unheard: list[Any]
+
+    @property
+    def inbox(self) -> Backlog:
+        """What callbacks have not heard of yet."""
 
     def meanwhile(self) -> None:
         """The last request is on its way: get ready for the answer."""
 
     def connected(self) -> None:
         """The WebSocket is open."""
-
-    unheard: list[Any]  # what waits for `hand_over`
 
     @property
     def opening(self) -> bool:
@@ -41,9 +59,6 @@ class Owner(Protocol):
 
     def tick(self, now: float) -> float | None:
         """Do what is due; returns when to be called again (monotonic seconds), or None."""
-
-    def may_read(self) -> bool:
-        """False while what was read is not consumed: the socket is then left alone."""
 
     def ended(self, info: CloseInfo, *, planned: bool) -> Redial | None:
         """The connection is over, or never came about. Returns how to go on; None: nothing else is called after this.

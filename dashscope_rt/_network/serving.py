@@ -67,6 +67,7 @@ class Serving:
         ping_timeout: float | None,
     ) -> None:
         self._owner = owner
+        self.unheard = owner.unheard
         self._ping_interval = ping_interval
         self._ping_timeout = ping_timeout
         self._transport: Transport | None = None
@@ -79,7 +80,7 @@ class Serving:
     def begin(self) -> None:
         """Forget the connection before; whoever dials."""
         self._info: CloseInfo | None = None
-        self._out = memoryview(b"")  # framed bytes the socket has not taken yet
+        self._out: bytes | memoryview = b""  # framed bytes the socket has not taken yet
         self._out_items: list[Outgoing] = []  # the events inside _out
         self._out_sizes: list[int] = []  # bytes of the frame of each
         self._control: list[bytes] = []  # pongs, pings, close: before the next events
@@ -90,20 +91,16 @@ class Serving:
         self._tick_due = 0.0
 
     def wake(self) -> None:
-        """Make the thread look at the outbox, its deadlines and `Owner.may_read` now; any thread."""
-        self._restless = True
-        self._ring()
+        """Make the thread look at the outbox, its deadlines and `Owner.inbox` now; any thread."""
+        self._ring_for(False)
 
     def _ring_for(self, audio: bool) -> None:
         if not audio:  # which sets no deadline, and comes ten times a second
             self._restless = True
-        self._ring()
-
-    def _ring(self) -> None:
         post = self._post
         if post is None:
             self._look_up()
-        else:
+        elif not post.rung:
             post.ring()
 
     def _look_up(self) -> None:
@@ -116,12 +113,12 @@ class Serving:
         """Return the socket's file descriptor."""
         return -1 if self._transport is None else self._transport.fileno()
 
-    def hand_over(self) -> None:
-        """Let the callbacks hear of what was received."""
-        if not self._owner.unheard:
+    def hand_over(self, *, alone: bool) -> None:
+        """Let the callbacks hear of what was received; see `crew.Line`."""
+        if not self.unheard:
             return
         try:
-            self._owner.hand_over(may_wait=self._post is not None and self._post.alone)
+            self._owner.hand_over(may_wait=alone)
         except RuntimeError as error:  # the system has no thread for them
             self.fail(error)
             self.wake()
@@ -151,9 +148,9 @@ class Serving:
         return None if self._info is not None else wanted
 
     def _turn(self, transport: Transport, ready: int) -> tuple[int, float]:
-        owner = self._owner
+        inbox = self._owner.inbox
         # What was handed over since it was last asked may have been enough.
-        if ready and (ready & READ or transport.read_wants_write) and owner.may_read():
+        if ready and (ready & READ or transport.read_wants_write) and not inbox.full:
             self._read(transport)
         now = time.monotonic()
         if self._info is None and (self._ending is not None or self._pong_due is not None):
@@ -162,7 +159,7 @@ class Serving:
             return 0, now
         if self._restless or now >= self._tick_due:
             self._restless = False  # before the look: a later ring sets it again
-            due = owner.tick(now)
+            due = self._owner.tick(now)
             self._tick_due = now + IDLE if due is None else due
         if now >= self._next_ping:
             self._keepalive(now)
@@ -173,20 +170,22 @@ class Serving:
             except OSError:
                 self._hear_last_words(transport)
                 raise
-        reading = owner.may_read()
+        reading = not inbox.full
         if reading and not self._reading and self._pong_due is not None and self._ping_timeout is not None:
             self._pong_due = now + self._ping_timeout  # nobody looked for the pong meanwhile
         self._reading = reading
-        if reading and transport.more_to_read():
+        if reading and transport.opaque and transport.more_to_read():
             self._read(transport)
             self._tick_due = now  # there may be more, but others want their turn
         events = READ if reading or transport.write_wants_read else 0
         if (stalled and not transport.write_wants_read) or transport.read_wants_write:
             events |= WRITE
-        return events, self._next_look()
-
-    def _next_look(self) -> float:
         soonest = min(self._next_ping, self._tick_due)
+        if self._pong_due is not None or self._ending is not None:
+            soonest = self._next_look(soonest)
+        return events, soonest
+
+    def _next_look(self, soonest: float) -> float:
         if self._pong_due is not None and self._reading and self._pong_due < soonest:
             soonest = self._pong_due
         if self._ending is not None and self._ending.deadline < soonest:
@@ -206,14 +205,14 @@ class Serving:
             if due < self._tick_due:
                 self._tick_due = due
             if transport.filled:  # more is coming, and this is enough to be going on with
-                self.hand_over()
-            for opcode, payload in transport.take_control():
+                self.hand_over(alone=self._post is not None and len(self._post.crew.posts) == 1)
+            for opcode, payload in transport.take_control() if transport.control else ():
                 if opcode == PING:
                     self._control.append(frame(PONG, payload, self._masks.next()))
                 elif opcode == CLOSE:
                     self._peer_closed(transport, payload)
                     return True
-            if not transport.filled or not self._owner.may_read():
+            if not transport.filled or self._owner.inbox.full:
                 break
         if transport.at_end:
             self._info = self._lost(ConnectionFailed("the server ended the connection without a close frame"))
@@ -222,24 +221,38 @@ class Serving:
     def _write(self, transport: Transport) -> bool:
         """Send what can be sent; returns whether the socket has no more room."""
         while True:
-            if not self._out:
-                items = [] if self._control else self.outbox.get(_WRITE_SIZE)
-                if not items and not self._control:
-                    return self._say_goodbye(transport)
-                frames, self._control = self._control, []
-                texts = [frame(TEXT, item.payload, self._masks.next()) for item in items]
-                self._out_sizes = [len(text) for text in texts]
-                frames += texts
-                self._out = memoryview(frames[0] if len(frames) == 1 else b"".join(frames))
-                self._out_items = items
+            if not self._out and not self._next_frames():
+                return self._say_goodbye(transport) if self._ending is not None else False
             while self._out:
                 size = transport.send(self._out)
                 if not size:
                     return True
-                self._out = self._out[size:]
+                self._out = b"" if size == len(self._out) else memoryview(self._out)[size:]
             if self._out_items:
                 sent, self._out_items = self._out_items, []
                 self._owner.sent(sent, time.monotonic())
+                if self._ending is None and self.outbox.empty and not self._control:  # the usual way out
+                    return False
+
+    def _next_frames(self) -> bool:
+        """Frame what is to be sent next; returns whether there is anything."""
+        if self._control:
+            self._out, self._control = b"".join(self._control), []
+            self._out_sizes = []
+            return True
+        items = self.outbox.get(_WRITE_SIZE)
+        if not items:
+            return False
+        if len(items) == 1:
+            (item,) = items
+            self._out = frame(TEXT, item.payload, self._masks.next())
+            self._out_sizes = [len(self._out)]
+        else:
+            frames = [frame(TEXT, item.payload, self._masks.next()) for item in items]
+            self._out = b"".join(frames)
+            self._out_sizes = [len(each) for each in frames]
+        self._out_items = items
+        return True
 
     def _say_goodbye(self, transport: Transport) -> bool:
         # Everything queued is out: now the close frame may follow.

@@ -323,7 +323,12 @@ class Dialing:
 
 
 class Transport:
-    """A connected, non-blocking socket and the frame reader behind it; the network thread's own."""
+    """A connected, non-blocking socket and the frame reader behind it; the network thread's own.
+
+    Attributes:
+        control: Control frames that came so far, see `FrameReader`.
+        opaque: What a selector says of the socket is not all there is to know, see `more_to_read`.
+    """
 
     def __init__(self, sock: socket.socket, reader: FrameReader, leftover: bytes) -> None:
         self._sock = sock
@@ -331,6 +336,8 @@ class Transport:
         self._leftover = leftover
         self.bytes_received = 0
         self._secure = isinstance(sock, ssl.SSLSocket)
+        self.opaque = self._secure or bool(leftover)
+        self.control = reader.control
         self.at_end = False  # the peer has ended the stream
         self.filled = False  # by the last read, so that there may be more
         self._failure: OSError | None = None  # comes after the messages that were read before it
@@ -343,9 +350,8 @@ class Transport:
 
     def take_control(self) -> list[Message]:
         """Return the control frames that came so far, once."""
-        taken = self._reader.control
-        if taken:
-            self._reader.control = []
+        taken = self.control.copy()
+        self.control.clear()
         return taken
 
     def receive(self) -> Iterator[Message] | None:
@@ -365,7 +371,15 @@ class Transport:
             room[: len(piece)] = piece
             return self._reader.took(len(piece))
         room = self._reader.room()
-        size = self._fill(room)
+        if self._secure:
+            size = self._fill(room)
+        else:
+            try:
+                size = self._sock.recv_into(room)
+            except BlockingIOError:
+                self.filled = False
+                return None
+            self.at_end = not size
         # The system gives all it has, so a short read says that there is no more; TLS gives one record at a time.
         self.filled = size == len(room)
         if not size:
@@ -374,6 +388,7 @@ class Transport:
         return self._reader.took(size)
 
     def _fill(self, room: memoryview) -> int:
+        # TLS gives one record at a time, and has more where the selector does not see it.
         self.read_wants_write = False
         size = 0
         while size < len(room):
@@ -381,7 +396,7 @@ class Transport:
                 raise self._failure
             try:
                 got = self._sock.recv_into(room[size:])
-            except (BlockingIOError, ssl.SSLWantReadError):
+            except ssl.SSLWantReadError:
                 break
             except ssl.SSLWantWriteError:
                 self.read_wants_write = True
@@ -397,8 +412,6 @@ class Transport:
                 self.at_end = True
                 break
             size += got
-            if not self._secure:
-                break
         return size
 
     def more_to_read(self) -> bool:
@@ -407,7 +420,7 @@ class Transport:
             return True
         return self._secure and self._sock.pending() > 0  # type: ignore[attr-defined]
 
-    def send(self, data: memoryview) -> int:
+    def send(self, data: bytes | memoryview) -> int:
         """Write what fits, without waiting; returns how many bytes went, 0 when there is no room.
 
         After a 0 the same bytes must be offered again (TLS insists on it).

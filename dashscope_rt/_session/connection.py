@@ -259,10 +259,6 @@ class Connection(Receiving):
         with self.changed:
             self._opening.connected()
 
-    def may_read(self) -> bool:
-        """Leave the socket alone while the callbacks are too far behind."""
-        return not self.inbox.full
-
     def _follow(self, event: ev.ServerEvent, notices: Sequence[Notice]) -> None:
         # Under `changed`, while the session is open: what a reconnect will need.
         error = self.state.last_error

@@ -182,7 +182,7 @@ class Held(Listening):
             raise ConnectionClosed("the session is not open; call connect() or use it in a with statement")
         if self._pid != os.getpid():
             self._check_process()
-        if connection.phase == ENDED and connection.info is not None:
+        if connection.info is not None:
             raise ConnectionClosed(f"the session is over: {connection.info}", connection.info)
         return connection
 

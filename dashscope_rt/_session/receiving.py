@@ -138,10 +138,12 @@ class Receiving(Sending):
 
     def _count(self, events: list[ev.ServerEvent], sizes: list[int]) -> int:
         total = sum(sizes)
-        self.counters.received(len(events), total)
+        counters = self.counters
+        counters.events_received += len(events)
+        counters.bytes_received += total
         for event, size in zip(events, sizes, strict=False):  # the last one may be no event
             if isinstance(event, ev.UnknownEvent):
-                self.counters.not_understood(event)
+                counters.not_understood(event)
                 if isinstance(event, ev.MalformedEvent):
                     _log.warning("a message from the service could not be read: %s (%d bytes)", event.problem, size)
         return total

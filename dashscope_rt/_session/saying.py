@@ -27,6 +27,7 @@ from .streaming import stream
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer as Buffer
 
+_R = ord("R")  # how a WAV file begins
 _APPEND_LIMIT = 1024 * 1024  # bytes of raw audio in one event; the service's own limit is 15 MiB of Base64
 _log = logging.getLogger("dashscope_rt")
 
@@ -53,7 +54,7 @@ class Saying(Held):
         view = _bytes_of(audio)
         if not view:
             raise ValueError("append_audio got no bytes; leave the call out, or send silence")
-        if self._input_type() != "wav" and is_wav(view[:12]):
+        if view[0] == _R and is_wav(view[:12]) and self._input_type() != "wav":
             raise ValueError(
                 "append_audio takes raw samples, and this is a WAV file: use session.ask(audio=path) or read_wav"
             )

@@ -377,7 +377,7 @@ class SessionState:
             response._set_text(event.item_id, event.content_index, event.transcript or "", now)
 
     def _on_audio_delta(self, event: ev.ResponseAudioDelta, now: float, notices: list[Notice]) -> None:
-        response = self._response(event.response_id)
+        response = self.active.get(event.response_id or "") or self._response(event.response_id)
         if response is not None:
             response._add_audio(event, now)
         if not self.playing.take(response, event):

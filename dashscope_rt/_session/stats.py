@@ -77,11 +77,6 @@ class Counters:
         self.reconnects = 0
         self._unaccepted = 0  # bytes of audio sent since a turn was last accepted
 
-    def received(self, count: int, size: int) -> None:
-        """Count messages that came together, and their bytes."""
-        self.events_received += count
-        self.bytes_received += size
-
     def not_understood(self, event: ev.UnknownEvent) -> None:
         """Count one of them that says nothing to us."""
         if isinstance(event, ev.MalformedEvent):

@@ -7,11 +7,12 @@ import itertools
 import socket
 import threading
 import time
+import types
 
 import pytest
 
 from dashscope_rt import CloseInfo, ConnectionFailed, Keepalive, Limits, Timeouts
-from dashscope_rt._network import crew
+from dashscope_rt._network import crew, poller
 from tests.client.wire import Dialled, Heard, dialled, manual
 from tests.peer import SOON
 
@@ -58,6 +59,20 @@ def test_more_sessions_than_one_crew_takes(monkeypatch: pytest.MonkeyPatch) -> N
         for at in sessions[1:]:
             both_ways(at)
     assert crew._crews == []
+
+
+@pytest.mark.parametrize("kind", {poller.Selector, poller.Poller})
+def test_any_way_of_waiting_for_the_sockets_will_do(monkeypatch: pytest.MonkeyPatch, kind: type[poller.Selector]) -> None:
+    """That of the other systems, too, with a peer that reads late, so that the client has to wait for room."""
+    monkeypatch.setattr(poller, "Poller", kind)
+    with manual(timeouts=Timeouts(close=0.2)) as first, manual() as second:
+        both_ways(first)
+        sent = [first.session.append_audio(bytes(300_000)) for _ in range(20)]
+        both_ways(second)
+        assert [first.line.read_event("input_audio_buffer.append")["event_id"] for _ in sent] == sent
+        both_ways(first)
+        first.session.close()
+        both_ways(second)
 
 
 def network_threads() -> list[threading.Thread]:
@@ -118,6 +133,7 @@ class Restless:
 
     def __init__(self) -> None:
         self.pipe = socket.socketpair()
+        self.unheard: list[object] = []
         self.looks = 0
         self.enough = 1_000_000
         self.gone = threading.Event()
@@ -130,7 +146,7 @@ class Restless:
         self.post.ring()
         return (crew.READ, time.monotonic() + 60) if self.looks < self.enough else None
 
-    def hand_over(self) -> None:
+    def hand_over(self, *, alone: bool) -> None:
         """There is nothing."""
 
     def fail(self, error: Exception) -> None:
@@ -178,17 +194,18 @@ def test_what_is_appended_while_it_gathers_needs_no_bell(monkeypatch: pytest.Mon
     """And is sent all the same: the thread looks when it wakes up."""
     monkeypatch.setattr(crew, "_BUSY", -1.0)
     rings: list[object] = []
-    ring = crew._Bell.ring
-    monkeypatch.setattr(crew._Bell, "ring", lambda bell: (rings.append(bell), ring(bell)))
+    ring = crew.Bell.ring
+    monkeypatch.setattr(crew.Bell, "ring", lambda bell: (rings.append(bell), ring(bell)))
     with manual() as at:
         for _ in range(30):  # whichever moment of its sleep it is
             assert at.sees_nothing() == []
         (each,) = crew._crews
-        each._gathering = True
+        each.gathering = True
         before = len(rings)
-        each.ring(next(iter(each.posts)))
+        (post,) = each.posts
+        post.ring()
         assert len(rings) == before
-        each._gathering = False
+        each.gathering = post.rung = False  # it did not sleep
         both_ways(at)
 
 
@@ -321,11 +338,11 @@ def test_an_interrupted_sender_does_not_leave_the_thread_deaf(monkeypatch: pytes
         (each,) = crew._crews
         (post,) = each.posts
         deadline = time.monotonic() + SOON
-        while (post.rung or each._bell._rings) and time.monotonic() < deadline:  # until it has nothing to do
+        while (post.rung or each.bell._rings) and time.monotonic() < deadline:  # until it has nothing to do
             threading.Event().wait(0.01)
         with monkeypatch.context() as patch:
             if where == "crew":
-                patch.setattr(crew.Crew, "ring", interrupted)
+                patch.setattr(each, "rung", types.SimpleNamespace(append=interrupted))
             else:
                 patch.setattr(crew.os, "eventfd_write", interrupted)
             with pytest.raises(KeyboardInterrupt):
@@ -339,6 +356,7 @@ class Unwatchable:
     """A line whose socket the system does not watch."""
 
     def __init__(self) -> None:
+        self.unheard: list[object] = []
         self.error: Exception | None = None
         self.gone = threading.Event()
 
@@ -348,7 +366,7 @@ class Unwatchable:
     def turn(self, ready: int) -> tuple[int, float]:
         return crew.READ, time.monotonic() + 60
 
-    def hand_over(self) -> None:
+    def hand_over(self, *, alone: bool) -> None:
         """There is nothing."""
 
     def fail(self, error: Exception) -> None:
