@@ -25,7 +25,7 @@ from typing import Any, TypeVar, overload
 
 from . import config
 from ._display import bundle
-from ._session.asking import TurnTaking
+from ._session.asking import Floor, TurnTaking
 from ._session.display import of_session
 from ._session.saying import Saying
 from ._session.sources import pictures
@@ -53,7 +53,7 @@ class RealtimeSession(Saying, Waiting):
 
     def __init__(self, *args: Any, **named: Any) -> None:  # as `Held` has it; `RealtimeClient.session` calls it
         super().__init__(*args, **named)
-        self._turns = TurnTaking(self)
+        self._floor = Floor()
 
     # ---- life -------------------------------------------------------------------------------------------------
 
@@ -222,7 +222,7 @@ class RealtimeSession(Saying, Waiting):
             WaitInCallbackError: Called in a callback, and only another callback could end the wait.
             ValueError: The audio or a picture does not fit; nothing was sent.
         """
-        turn = self._turns.begin(
+        turn = TurnTaking(self, self._floor).begin(
             audio=audio,
             text=text,
             images=pictures(images),

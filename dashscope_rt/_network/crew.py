@@ -76,7 +76,7 @@ class Line(Protocol):
 class Post:
     """A line's place in a crew: reserved, then taken or given up."""
 
-    __slots__ = ("crew", "due", "events", "fileno", "line", "over", "rung")
+    __slots__ = ("crew", "due", "events", "fileno", "line", "over", "rung", "taken")
 
     def __init__(self, crew: Crew) -> None:
         self.crew = crew
@@ -85,6 +85,7 @@ class Post:
         self.events = 0  # what the selector waits for
         self.due = _NEVER  # when it is looked at in any case
         self.rung = False  # it is on the list of those to be looked at now; a race looks twice
+        self.taken = False
         self.over = False
 
     def take(self, line: Line) -> None:
@@ -97,6 +98,7 @@ class Post:
             raise RuntimeError("the network thread has ended")
         self.fileno = line.fileno()
         self.line = line
+        self.taken = True
         self.ring()
 
     def give_up(self) -> None:
@@ -147,7 +149,7 @@ class Crew:
         self.gathering = False
         self.bell = Bell()
         try:
-            self._poller = poller.Poller()
+            self._poller = poller.make()
         except OSError:  # the process has no file descriptors left
             self.bell.close()
             raise
@@ -290,6 +292,7 @@ class Crew:
 
     def _tell_over(self, post: Post, line: Line) -> None:
         post.over = True
+        post.line = None
         try:
             line.over()
         except Exception:  # noqa: BLE001 — a fault of ours, which the others must survive

@@ -157,7 +157,7 @@ class Link(Serving):
         except Exception as error:  # noqa: BLE001 — whoever waits in connect() must hear of it
             return self._lost(ConnectionFailed(f"connecting failed: {error!r}"))
         finally:
-            if not any(post.line is self for post in posts):  # Ctrl-C, too
+            if not any(post.taken for post in posts):  # Ctrl-C, too
                 self._post = self._served = None
                 self._release()
                 for post in posts:
@@ -202,7 +202,7 @@ class Link(Serving):
         """The connection is over or never came about: another one, or the end."""
         redial = self._owner.ended(info, planned=self._take_planned())
         if redial is None:
-            self._gone.release()
+            self._leave()
             return
         self._rung = self._rung or threading.Event()
         try:
@@ -210,7 +210,7 @@ class Link(Serving):
         except RuntimeError as error:  # the system has no more threads
             failed = ConnectionFailed(f"the lost connection cannot be replaced: {error}", retryable=False)
             self._owner.ended(self._lost(failed), planned=False)
-            self._gone.release()
+            self._leave()
 
     def _dial_again(self, redial: Redial | None) -> None:
         while redial is not None:
@@ -222,6 +222,10 @@ class Link(Serving):
                 ending = self._ending
                 info = CloseInfo(who="client", code=ending.code if ending else 1006)
             redial = self._owner.ended(info, planned=self._take_planned())
+        self._leave()
+
+    def _leave(self) -> None:
+        del self._owner  # nothing is called after its last `ended`, and it is freed as soon as nobody else needs it
         self._gone.release()
 
     def _take_planned(self) -> bool:

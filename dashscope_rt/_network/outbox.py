@@ -33,6 +33,10 @@ class Outgoing:
         self.audio_bytes = audio_bytes
 
 
+def _nobody_to_wake(_audio: bool) -> None:
+    """The connection is over."""
+
+
 class Outbox:
     """Bounded first-in first-out queue of `Outgoing`.
 
@@ -208,6 +212,7 @@ class Outbox:
             if self._ended is None:
                 self._ended = error
             self._tell_waiting()
+        self._wake = _nobody_to_wake
         return left
 
     @property

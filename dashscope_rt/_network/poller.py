@@ -50,6 +50,7 @@ class Selector:
 
 
 if sys.platform == "linux":
+    _IN, _OUT = 1, 4  # EPOLLIN, EPOLLOUT
 
     class Epoll:
         """The same for Linux."""
@@ -60,7 +61,7 @@ if sys.platform == "linux":
 
         def watch(self, fileno: int, events: int, before: int, whose: object) -> None:
             """See `Selector.watch`."""
-            wanted = (select.EPOLLIN if events & READ else 0) | (select.EPOLLOUT if events & WRITE else 0)
+            wanted = (_IN if events & READ else 0) | (_OUT if events & WRITE else 0)
             if not wanted:
                 self._whose.pop(fileno, None)
                 self._epoll.unregister(fileno)
@@ -86,7 +87,11 @@ if sys.platform == "linux":
             """Give everything back."""
             self._epoll.close()
 
-    _IN, _OUT = select.EPOLLIN, select.EPOLLOUT
-    Poller: type[Selector] | type[Epoll] = Epoll
+    def make() -> Selector | Epoll:
+        """Return what is best here; gevent, which has to know of all waiting, takes epoll away."""
+        return Epoll() if hasattr(select, "epoll") else Selector()
 else:
-    Poller = Selector
+
+    def make() -> Selector:
+        """Return what is best here."""
+        return Selector()

@@ -294,6 +294,8 @@ class Dialing:
             if isinstance(error, WebSocketTimeoutException):
                 raise TimeoutError from error
             raise
+        finally:
+            client.frame_buffer = client.sock = None  # type: ignore[assignment]  # it holds the client, and that this
         return line.leftover()
 
     def _explained(self, error: Exception, host: str, port: int) -> RealtimeError:

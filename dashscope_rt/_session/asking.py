@@ -44,12 +44,23 @@ class _Question:
     images: tuple[bytes, ...]
 
 
+class Floor:
+    """Whose turn it is, in one session.
+
+    Attributes:
+        current: The last turn that was begun; guarded by its connection's `changed`.
+    """
+
+    def __init__(self) -> None:
+        self.current: Turn | None = None
+
+
 class TurnTaking:
     """One turn at a time, for one session."""
 
-    def __init__(self, session: RealtimeSession) -> None:
+    def __init__(self, session: RealtimeSession, floor: Floor) -> None:
         self._session = session
-        self._current: Turn | None = None  # guarded by its connection's `changed`
+        self._floor = floor
 
     def begin(
         self, *, audio: Any, text: str | None, images: tuple[Image, ...], timeout: float, background: bool
@@ -62,7 +73,7 @@ class TurnTaking:
         deadline = time.monotonic() + timeout
         turn = Turn(connection, timeout=timeout, vad=session.uses_vad, tools_answer=tools_answer)
         turn._written, turn._silent = text, question.audio is None and bool(images)
-        before = self._current
+        before = self._floor.current
         if before is not None and before._connection is connection and before._left and not before.done:
             before._abandon()  # nobody reads its rest any more
         self._claim(turn, connection, deadline)
@@ -84,7 +95,7 @@ class TurnTaking:
         in_tool = connection.calling.is_current()
 
         def free() -> bool:
-            current = self._current
+            current = self._floor.current
             if current is turn:
                 return True
             running = current is not None and current._connection is connection and current._runs(time.monotonic())
@@ -99,11 +110,11 @@ class TurnTaking:
                     " in another session, or from another thread without waiting for it"
                 )
             if not running:
-                self._current = turn
+                self._floor.current = turn
             return not running
 
         while True:
-            current = self._current
+            current = self._floor.current
             # A turn that nobody reads any more is over at its own deadline, and no event says so.
             until = deadline if current is None else min(deadline, current._deadline)
             try:

@@ -248,6 +248,7 @@ class Inbox:
 
     def end(self) -> None:
         """Nothing comes any more; the reader ends when it has consumed what is there."""
+        self._resume = _nothing_to_resume
         self._batches.put(None)
 
     def __iter__(self) -> Iterator[Batch]:
@@ -262,6 +263,10 @@ class Inbox:
                 with contextlib.suppress(RuntimeError):  # the network thread gave up waiting in this very moment
                     self._progress.release()
             del batch  # nothing holds the last events while the thread waits for the next
+
+
+def _nothing_to_resume() -> None:
+    """The socket is closed."""
 
 
 class Reader:

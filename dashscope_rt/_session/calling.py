@@ -43,15 +43,15 @@ class Toolbox:
 
     Args:
         policy: Time and number.
-        declared: Gives what the service is told of the tools now; a function that is not among it is not called.
         callbacks: Says whether ``on_function_call`` takes the other calls.
+
+    Attributes:
+        declared: What the service is told of the tools now; a function that is not among it is not called.
     """
 
-    def __init__(
-        self, policy: ToolPolicy, declared: Callable[[], Iterable[object]], callbacks: Callable[[], bool]
-    ) -> None:
+    def __init__(self, policy: ToolPolicy, callbacks: Callable[[], bool]) -> None:
         self.policy = policy
-        self._declared = declared
+        self.declared: tuple[object, ...] = ()
         self._callbacks = callbacks
         self._tools: dict[str, Tool] = {}
 
@@ -61,7 +61,7 @@ class Toolbox:
 
     def names(self) -> list[str]:
         """The names of all functions the model was told of."""
-        return list(filter(None, map(named, self._declared())))
+        return list(filter(None, map(named, self.declared)))
 
     def find(self, name: str) -> Tool | None:
         """Return the function of this name, if the model was told of it."""
@@ -116,6 +116,7 @@ class Calling:
         self._toolbox = toolbox
         self._tell = tell
         self._made: Workers | None = None
+        self._ended = False
         self._lock = threading.Lock()  # guards the runs and whether each is over
         self._runs: list[_Run] = []
         self._refused: tuple[int, str | None] | None = None  # the turn and the response that went over the limit
@@ -125,6 +126,8 @@ class Calling:
         # Made by the first call: most sessions have none. The network thread, or a worker's own.
         if self._made is None:
             self._made = Workers()
+            if self._ended:
+                self._made.end()
         return self._made
 
     # ---- network thread ---------------------------------------------------------------------------------------
@@ -175,8 +178,12 @@ class Calling:
         return min((due for due, run in dues if not run.over), default=None)
 
     def end(self) -> None:
-        """The session is over: idle threads end now, the others when their function returns."""
-        self._workers.end()
+        """The session is over: idle threads end now, the others when their function returns. No notice is heard."""
+        self._ended = True
+        if self._made is not None:
+            self._made.end()
+        self._tell = _nobody_hears
+        self.rounds.end()
 
     # ---- any thread -------------------------------------------------------------------------------------------
 
@@ -237,6 +244,10 @@ class Calling:
         else:
             _log.warning("the tool %s: %s", name, _SAID[failure.kind])
         self._tell(ToolFailed(failure))
+
+
+def _nobody_hears(_notice: ToolFailed) -> None:
+    """After ``on_close`` nothing comes."""
 
 
 # What the log says of each kind; never with arguments or results, which hold what people said.

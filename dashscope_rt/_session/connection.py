@@ -395,6 +395,7 @@ class Connection(Receiving):
         if redial is None:
             self.inbox.end()
             _process.forget(self)
+            self._configuration = dict  # the session is not needed any more, see `Held`
         return redial
 
     def _try_again(self, info: CloseInfo, *, planned: bool) -> Redial | None:
@@ -443,7 +444,7 @@ class Connection(Receiving):
         return [*notices, Interrupted(error)]
 
     def _end(self, info: CloseInfo) -> None:
-        left = [*self.network.unsent(), *self._outbox.end(lambda: closed_error(self.info or info))]
+        left = [*self.network.unsent(), *self._outbox.end(lambda: closed_error(info))]
         with self.changed:
             was_open = self._opening.phase == OPEN or self._lost is not None
             error = info.error

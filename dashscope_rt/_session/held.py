@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import threading
 from collections.abc import Callable, Iterable, Mapping
@@ -42,7 +43,6 @@ class Held(Listening):
     ) -> None:
         super().__init__(callbacks)
         self._endpoint = endpoint
-        self._config = session_config
         self._allow_unsupported = allow_unsupported
         self._keepalive = keepalive
         self._limits = limits
@@ -50,9 +50,11 @@ class Held(Listening):
         self._connection: Connection | None = None
         self._pid = 0
         self._connecting = threading.Lock()  # held while a connection is made and not yet known as ours
+        # Nothing that a session holds holds the session: it is gone as soon as nobody needs it.
         self._toolbox = Toolbox(
-            tool_policy or ToolPolicy(), self._declared_tools, lambda: self._registry.has("on_function_call")
+            tool_policy or ToolPolicy(), functools.partial(self._registry.has, "on_function_call")
         )
+        self._config = session_config
         self._toolbox.add(tools)
         self._outlet: Outlet | None = None
         self.model = model
@@ -96,7 +98,16 @@ class Held(Listening):
     @property
     def config(self) -> SessionConfig:
         """What was configured from this side, updates included."""
-        return self._config
+        return self._given
+
+    @property
+    def _config(self) -> SessionConfig:
+        return self._given
+
+    @_config.setter
+    def _config(self, given: SessionConfig) -> None:
+        self._given = given
+        self._toolbox.declared = self._declared_tools()
 
     @property
     def input_rate(self) -> int:

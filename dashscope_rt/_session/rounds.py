@@ -147,6 +147,10 @@ class Rounds:
                     wanted = wanted or bool(round_.accepted)
         return wanted
 
+    def end(self) -> None:
+        """No call comes any more: let go of whoever answers them; a call that was given out keeps its own way."""
+        self._answer = self._decide = None
+
     def lose(self) -> None:
         """The service that asked is gone."""
         self._rounds.clear()

@@ -23,6 +23,18 @@ from .opening import OPEN
 from .state import Create, Notice, SessionState
 
 
+class Ids:
+    """Event ids that nobody else gives. Any thread."""
+
+    def __init__(self) -> None:
+        self._prefix = f"event_{os.urandom(8).hex()}_"
+        self._numbers = itertools.count(1)
+
+    def __call__(self) -> str:
+        """Return the next one."""
+        return f"{self._prefix}{next(self._numbers)}"
+
+
 class Sending:
     """What `Connection` sends with; the attributes are set there.
 
@@ -38,8 +50,7 @@ class Sending:
     _timeouts: Timeouts
 
     def __init__(self) -> None:
-        self._ids = itertools.count(1)
-        self._id_prefix = f"event_{os.urandom(8).hex()}_"
+        self.next_id = Ids()  # gives a fresh event id
         self._send_lock = threading.Lock()
         self.has_audio = False  # some was appended since the last turn was committed or cleared
         self._own_commits = 0  # sent, and not answered yet
@@ -52,10 +63,6 @@ class Sending:
 
     def _wait(self, ready: Callable[[], object], deadline: float) -> bool:
         raise AssertionError  # the connection waits
-
-    def next_id(self) -> str:
-        """Return a fresh event id."""
-        return f"{self._id_prefix}{next(self._ids)}"
 
     def send(
         self,

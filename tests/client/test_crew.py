@@ -61,10 +61,10 @@ def test_more_sessions_than_one_crew_takes(monkeypatch: pytest.MonkeyPatch) -> N
     assert crew._crews == []
 
 
-@pytest.mark.parametrize("kind", {poller.Selector, poller.Poller})
-def test_any_way_of_waiting_for_the_sockets_will_do(monkeypatch: pytest.MonkeyPatch, kind: type[poller.Selector]) -> None:
+@pytest.mark.parametrize("make", [poller.Selector, poller.make])
+def test_any_way_of_waiting_for_the_sockets_will_do(monkeypatch: pytest.MonkeyPatch, make: object) -> None:
     """That of the other systems, too, with a peer that reads late, so that the client has to wait for room."""
-    monkeypatch.setattr(poller, "Poller", kind)
+    monkeypatch.setattr(poller, "make", make)
     with manual(timeouts=Timeouts(close=0.2)) as first, manual() as second:
         both_ways(first)
         sent = [first.session.append_audio(bytes(300_000)) for _ in range(20)]
