@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 from .. import _speed
 from .._events.response import ResponseAudioDelta, ResponseAudioTranscriptDelta, ResponsePiece, ResponseTextDelta
@@ -35,9 +35,13 @@ class _Shape(RememberedFrame):
         middle: Those between them, quotes included.
         tail: Those after the second.
         id_first: Whether the first text is ``event_id``.
+        start, gap, end: How many bytes ``head``, ``middle`` and ``tail`` have.
+        checked: Whether a quote in the second text shows by itself, because it is no Base64.
     """
 
-    __slots__ = ("audio", "head", "id_first", "kind", "middle", "place", "set_delta", "tail")
+    __slots__ = (
+        "audio", "checked", "end", "gap", "head", "id_first", "kind", "middle", "place", "set_delta", "start", "tail",
+    )  # fmt: skip
 
     def __init__(self, event: ResponsePiece, parts: tuple[bytes, bytes, bytes], *, id_first: bool) -> None:
         super().__init__(dict(event.raw))
@@ -46,7 +50,9 @@ class _Shape(RememberedFrame):
         self.set_delta = _setter(self.kind, "delta")
         self.place = event.response_id, event.item_id, event.output_index, event.content_index
         self.head, self.middle, self.tail = parts
+        self.start, self.gap, self.end = map(len, parts)
         self.id_first = id_first
+        self.checked = self.audio and id_first
 
     def event(self, event_id: bytes, text: bytes) -> ServerEvent | None:
         """Return an event of this shape, without its audio if it is to have some; None when its texts are not plain.
@@ -73,6 +79,14 @@ class _Shape(RememberedFrame):
         return event
 
 
+def _message(event: ServerEvent, text: bytes) -> bytes:
+    """Return what an event was made of."""
+    shape = cast("_Shape", event._raw)
+    event_id = (event.event_id or "").encode()
+    first, second = (event_id, text) if shape.id_first else (text, event_id)
+    return shape.head + first + shape.middle + second + shape.tail
+
+
 def _setter(kind: type, name: str) -> Setter:
     setter: Setter = getattr(kind, name).__set__
     return setter
@@ -90,7 +104,7 @@ class Deltas:
 
     def __init__(self) -> None:
         self._shapes: list[_Shape] = []  # the newest first
-        self._unsettled: list[tuple[ServerEvent, bytes, bytes]] = []  # audio deltas, their Base64 text and message
+        self._unsettled: list[tuple[ServerEvent, bytes]] = []  # audio deltas and their Base64 text
         self._in_vain = 0  # learnt since one was last recognised: a service may put something new into every delta
 
     def read(self, data: bytes) -> ServerEvent | None:
@@ -102,19 +116,23 @@ class Deltas:
             UnicodeDecodeError: A text is not UTF-8.
         """
         for shape in self._shapes:
-            start, middle = len(shape.head), shape.middle
+            start = shape.start
             end = data.find(b'"', start)
-            if data.startswith(middle, end) and data.startswith(shape.head):
-                at = end + len(middle)
-                stop = data.find(b'"', at)
-                if data[stop:] == shape.tail:
-                    self._in_vain = 0
-                    first, second = data[start:end], data[at:stop]
-                    event_id, text = (first, second) if shape.id_first else (second, first)
-                    event = shape.event(event_id, text)
-                    if shape.audio and event is not None:
-                        self._unsettled.append((event, text, data))
-                    return event
+            if data.startswith(shape.middle, end) and data.startswith(shape.head) and data.endswith(shape.tail):
+                at, stop = end + shape.gap, len(data) - shape.end
+                second = data[at:stop]
+                if at > stop or not (shape.checked or b'"' not in second):
+                    continue
+                self._in_vain = 0
+                if shape.id_first:
+                    event = shape.event(data[start:end], second)
+                    text = second
+                else:
+                    text = data[start:end]
+                    event = shape.event(second, text)
+                if shape.audio and event is not None:
+                    self._unsettled.append((event, text))
+                return event
         return None
 
     def settle(self) -> Sequence[tuple[ServerEvent, bytes]]:
@@ -128,15 +146,16 @@ class Deltas:
             return ()
         unsettled, self._unsettled = self._unsettled, []
         wrong = []
-        for event, text, data in unsettled:
+        decode = _speed.base64_bytes
+        for event, text in unsettled:
             try:
-                audio = _speed.base64_bytes(text)
+                audio = decode(text)
             except ValueError:
-                wrong.append((event, data))
+                wrong.append((event, _message(event, text)))
                 continue
             # The last letter may hold bits that mean nothing, and then the text cannot be had from the audio.
             if text[-1:] == b"=" and _speed.base64_text(audio)[-4:] != text[-4:]:
-                wrong.append((event, data))
+                wrong.append((event, _message(event, text)))
             else:
                 _set_audio(event, audio)
         return wrong
