@@ -40,12 +40,16 @@ class Bell:
             self._rings = False
             raise
 
-    def hush(self) -> None:
-        """Be ready for the next ring; the crew's thread, before looking at what was rung for."""
+    def hush(self, *, read: bool) -> None:
+        """Be ready for the next ring; the crew's thread, before looking at what was rung for.
+
+        Args:
+            read: The descriptor is ready until it is read.
+        """
         try:
-            if self._sockets:
+            if self._sockets:  # which take only so much
                 self._sockets[0].recv(4096)
-            else:
+            elif read:
                 os.eventfd_read(self.fileno)
         except BlockingIOError:
             pass

@@ -153,7 +153,7 @@ class Crew:
         except OSError:  # the process has no file descriptors left
             self.bell.close()
             raise
-        self._poller.watch(self.bell.fileno, READ, 0, None)
+        self._poller.watch_bell(self.bell.fileno)
         self._dues: list[tuple[float, int, Post]] = []  # a heap; a post may stand there more than once
         self._numbers = itertools.count()
         self._running = threading.Lock()  # held until the thread has done its work
@@ -204,6 +204,7 @@ class Crew:
 
     def _serve(self) -> None:
         wait, bell, dues, rung = self._poller.wait, self.bell, self._dues, self.rung
+        read_bell = not self._poller.counts_writes
         heard: list[Post] = []
         woke = counted = time.monotonic()
         looks = 0
@@ -239,7 +240,7 @@ class Crew:
             seconds = 0.0 if rung else max(0.0, dues[0][0] - time.monotonic()) if dues else None
             for whose, ready in wait(seconds):
                 if whose is None:
-                    bell.hush()
+                    bell.hush(read=read_bell)
                 else:
                     looks += 1
                     self._look(whose, ready, heard)

@@ -15,7 +15,13 @@ READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 
 
 class Selector:
-    """Any system. Not thread-safe."""
+    """Any system. Not thread-safe.
+
+    Attributes:
+        counts_writes: A descriptor of `watch_bell` is ready once for every write, whether anybody reads it or not.
+    """
+
+    counts_writes = False
 
     def __init__(self) -> None:
         self._selector = selectors.DefaultSelector()
@@ -40,6 +46,10 @@ class Selector:
         else:
             self._selector.register(fileno, events, whose)
 
+    def watch_bell(self, fileno: int) -> None:
+        """Wait for what others ring with; it comes with None."""
+        self.watch(fileno, READ, 0, None)
+
     def wait(self, seconds: float | None) -> list[tuple[Any, int]]:
         """Return whose sockets are ready, and for what, as soon as one is; an error or the end counts as READ."""
         return [(key.data, events) for key, events in self._selector.select(seconds)]
@@ -50,10 +60,12 @@ class Selector:
 
 
 if sys.platform == "linux":
-    _IN, _OUT = 1, 4  # EPOLLIN, EPOLLOUT
+    _IN, _OUT, _EDGE = 1, 4, 1 << 31  # EPOLLIN, EPOLLOUT, EPOLLET
 
     class Epoll:
         """The same for Linux."""
+
+        counts_writes = True
 
         def __init__(self) -> None:
             self._epoll = select.epoll()
@@ -70,6 +82,11 @@ if sys.platform == "linux":
             else:
                 self._epoll.register(fileno, wanted)
                 self._whose[fileno] = whose
+
+        def watch_bell(self, fileno: int) -> None:
+            """See `Selector.watch_bell`."""
+            self._epoll.register(fileno, _IN | _EDGE)
+            self._whose[fileno] = None
 
         def wait(self, seconds: float | None) -> list[tuple[Any, int]]:
             """See `Selector.wait`."""
