@@ -37,6 +37,7 @@ _MOST = 250 if os.name == "nt" else 1000  # connections of one crew; Windows can
 _BUSY = 2000.0  # looks at a connection per second, from which on it gathers
 _GATHER = 0.00075  # s from one waking to the next while it does; Windows cannot sleep that short
 _COUNTED = 0.02  # s over which the looks are counted
+_TOGETHER = 3  # lines that hand over at once: so many callbacks' threads wake up and want the interpreter
 _PATIENCE = 0.5  # s to wait for the end of a thread that nobody needs
 _TOO_SHORT = 0.00005  # s that are not worth going to sleep for
 
@@ -224,11 +225,7 @@ class Crew:
             # Only now, when nothing is left to do: the callbacks' threads wake up and need the interpreter, which this
             # thread gives away in the next moment.
             if heard:
-                alone = len(self.posts) == 1
-                for post in heard:
-                    if not post.over and post.line is not None:
-                        post.line.hand_over(alone=alone)
-                heard.clear()
+                self._hand_over(heard)
             if self.over:
                 return
             if now - counted >= _COUNTED:
@@ -262,6 +259,8 @@ class Crew:
             return
         if line.unheard:
             heard.append(post)
+            if len(heard) >= _TOGETHER:  # more is waiting, and these should not wait for it
+                self._hand_over(heard)
         events, due = wanted
         if events != post.events:
             try:
@@ -273,6 +272,13 @@ class Crew:
         if due < post.due:
             post.due = due
             heapq.heappush(self._dues, (due, next(self._numbers), post))
+
+    def _hand_over(self, heard: list[Post]) -> None:
+        alone = len(self.posts) == 1
+        for post in heard:
+            if not post.over and post.line is not None:
+                post.line.hand_over(alone=alone)
+        heard.clear()
 
     def _watch_for(self, post: Post, events: int) -> None:
         self._poller.watch(post.fileno, events, post.events, post)

@@ -128,6 +128,70 @@ def reserved() -> crew.Post:
     return posts[0]
 
 
+class Talkative:
+    """A line that has heard something whenever it is looked at, and ends when it is asked to."""
+
+    def __init__(self, log: list[str], busy: threading.Event | None = None) -> None:
+        self.pipe = socket.socketpair()
+        self.unheard: list[object] = []
+        self.log = log
+        self.busy = busy  # the first look takes until this is set
+        self.looking = threading.Event()
+        self.over_now = False
+        self.gone = threading.Event()
+        self.post = reserved()
+
+    def fileno(self) -> int:
+        return self.pipe[0].fileno()
+
+    def turn(self, ready: int) -> tuple[int, float] | None:
+        if self.over_now:
+            return None
+        if self.busy is not None:
+            self.looking.set()
+            assert self.busy.wait(SOON)
+        else:
+            self.log.append("looked at")
+            self.unheard.append(1)
+            self.looking.set()
+        return crew.READ, time.monotonic() + 60
+
+    def hand_over(self, *, alone: bool) -> None:
+        if self.unheard:
+            assert not alone
+            self.log.append("handed over")
+            self.unheard.clear()
+
+    def fail(self, error: Exception) -> None:
+        raise error
+
+    def over(self) -> None:
+        for end in self.pipe:
+            end.close()
+        self.gone.set()
+
+
+def test_callbacks_of_the_first_do_not_wait_for_the_sockets_of_all() -> None:
+    log: list[str] = []
+    go = threading.Event()
+    first, *others = lines = [Talkative(log, go), *(Talkative(log) for _ in range(7))]
+    first.post.take(first)
+    assert first.looking.wait(SOON)  # from now on the thread is busy, and finds all the others at once
+    for line in others:
+        line.post.take(line)
+    go.set()
+    for line in others:
+        assert line.looking.wait(SOON)
+    for line in lines:
+        line.over_now = True
+        line.post.ring()
+    for line in lines:
+        assert line.gone.wait(SOON)
+    assert crew._TOGETHER == 3
+    together = ["looked at"] * 3 + ["handed over"] * 3
+    assert log == [*together, *together, "looked at", "handed over"]
+
+
 class Restless:
     """A line that is always due."""
 
