@@ -304,7 +304,7 @@ class Decoder:
         return events[0]
 
     def begin(self, data: bytes) -> ServerEvent:
-        """Do as `decode` does, but leave audio to `settle`, which decodes that of many events in half the time."""
+        """Do as `decode` does, but leave audio to `settle`, which is quicker with that of many events."""
         event = self._deltas.read(data)
         if event is None:
             event = decode(data)

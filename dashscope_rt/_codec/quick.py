@@ -5,8 +5,8 @@ its frame is remembered with the two texts cut out, after a proof: with two othe
 object with just these two values changed. A later message whose frame is the same, byte for byte, therefore means the
 same, as long as the new texts are plain: no quote (that is how they are cut), no backslash, nothing unprintable.
 
-Base64 is decoded afterwards, for all that came together. Between other work every piece takes half as long again, and
-the other work three times as long: each drives the other's branches out of the processor's memory.
+Base64 is decoded afterwards, for all that came together. Between other work every piece takes a third longer, because
+each drives the other's branches out of the processor's memory.
 """
 
 from __future__ import annotations

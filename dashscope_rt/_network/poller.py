@@ -93,6 +93,8 @@ if sys.platform == "linux":
             found = []
             whose = self._whose
             for fileno, events in self._epoll.poll(seconds):
+                if fileno not in whose:  # closed, and kept open by a process that was forked off
+                    continue
                 if events == _IN:
                     found.append((whose[fileno], READ))
                 else:

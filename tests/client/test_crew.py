@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import select
 import socket
 import threading
 import time
@@ -75,6 +76,20 @@ def test_any_way_of_waiting_for_the_sockets_will_do(monkeypatch: pytest.MonkeyPa
         both_ways(second)
 
 
+@pytest.mark.skipif(not hasattr(select, "epoll"), reason="only epoll tells of a socket that is closed here")
+def test_a_socket_that_a_forked_process_keeps_open_is_passed_over() -> None:
+    ours, theirs = socket.socketpair()
+    waiting = poller.make()
+    with theirs, ours.dup():  # as the child has it
+        waiting.watch(ours.fileno(), crew.READ, 0, "ours")
+        theirs.send(b"x")
+        assert waiting.wait(SOON) == [("ours", crew.READ)]
+        waiting._whose.clear()  # forgotten, where the system could not be told
+        ours.close()
+        assert waiting.wait(SOON) == []
+    waiting.close()
+
+
 def network_threads() -> list[threading.Thread]:
     return [each for each in threading.enumerate() if each.name.startswith("dashscope_rt-network-")]
 
@@ -128,21 +143,36 @@ def reserved() -> crew.Post:
     return posts[0]
 
 
-class Talkative:
+class OnAPipe:
+    """What two kinds of line share: a socket of their own, and an end that can be waited for."""
+
+    def __init__(self) -> None:
+        self.pipe = socket.socketpair()
+        self.unheard: list[object] = []
+        self.gone = threading.Event()
+
+    def fileno(self) -> int:
+        return self.pipe[0].fileno()
+
+    def fail(self, error: Exception) -> None:
+        raise error
+
+    def over(self) -> None:
+        for end in self.pipe:
+            end.close()
+        self.gone.set()
+
+
+class Talkative(OnAPipe):
     """A line that has heard something whenever it is looked at, and ends when it is asked to."""
 
     def __init__(self, log: list[str], busy: threading.Event | None = None) -> None:
-        self.pipe = socket.socketpair()
-        self.unheard: list[object] = []
+        super().__init__()
         self.log = log
         self.busy = busy  # the first look takes until this is set
         self.looking = threading.Event()
         self.over_now = False
-        self.gone = threading.Event()
         self.post = reserved()
-
-    def fileno(self) -> int:
-        return self.pipe[0].fileno()
 
     def turn(self, ready: int) -> tuple[int, float] | None:
         if self.over_now:
@@ -161,14 +191,6 @@ class Talkative:
             assert not alone
             self.log.append("handed over")
             self.unheard.clear()
-
-    def fail(self, error: Exception) -> None:
-        raise error
-
-    def over(self) -> None:
-        for end in self.pipe:
-            end.close()
-        self.gone.set()
 
 
 def test_callbacks_of_the_first_do_not_wait_for_the_sockets_of_all() -> None:
@@ -192,18 +214,13 @@ def test_callbacks_of_the_first_do_not_wait_for_the_sockets_of_all() -> None:
     assert log == [*together, *together, "looked at", "handed over"]
 
 
-class Restless:
+class Restless(OnAPipe):
     """A line that is always due."""
 
     def __init__(self) -> None:
-        self.pipe = socket.socketpair()
-        self.unheard: list[object] = []
+        super().__init__()
         self.looks = 0
         self.enough = 1_000_000
-        self.gone = threading.Event()
-
-    def fileno(self) -> int:
-        return self.pipe[0].fileno()
 
     def turn(self, ready: int) -> tuple[int, float] | None:
         self.looks += 1
@@ -212,14 +229,6 @@ class Restless:
 
     def hand_over(self, *, alone: bool) -> None:
         """There is nothing."""
-
-    def fail(self, error: Exception) -> None:
-        raise error
-
-    def over(self) -> None:
-        for end in self.pipe:
-            end.close()
-        self.gone.set()
 
     def serve(self) -> None:
         self.post = reserved()
