@@ -1,12 +1,15 @@
 """The few routines whose speed decides, from the standard library or, when the extra ``speed`` is installed, in C.
 
     apply_mask      XOR of a payload with a frame's mask       websockets' own C routine
-    base64_bytes    Base64 text to bytes, strictly             pybase64
+    base64_bytes    Base64 text to bytes, strictly             pybase64, or OpenSSL
     base64_text     bytes to Base64 text                       pybase64
     json_value      JSON text to values                        orjson
 
 They give the same results; only the time differs. `pick` looks for them when the first connection is opened, so that
 importing the package loads nothing of the kind; call the routines through this module, not by a name of your own.
+
+OpenSSL needs no extra: the ssl module has it loaded. It decodes Base64 in a quarter of the time of binascii, which is
+half of the work there is with a piece of speech.
 """
 
 from __future__ import annotations
@@ -48,7 +51,46 @@ def _base64_bytes(text: str | bytes) -> bytes:
     return base64.b64decode(text, validate=True)
 
 
+def _openssl_bytes() -> Callable[[str | bytes], bytes] | None:
+    """Return `_base64_bytes` by way of OpenSSL; None where the ssl module does not show its library, as on Windows.
+
+    ``int EVP_DecodeBlock(unsigned char *to, const unsigned char *from, int n)`` writes three bytes for every four
+    letters, zeros for padding, and answers how many. It passes over white space at both ends and takes ``=`` for a
+    letter: what it took for less or for more than it should goes to binascii, which knows what to say about it.
+    """
+    try:
+        import _ssl
+        import ctypes
+
+        # PyDLL keeps the interpreter locked: for these few microseconds it is not worth giving away.
+        decode = ctypes.PyDLL(_ssl.__file__).EVP_DecodeBlock
+    except (ImportError, AttributeError, OSError, MemoryError):
+        return None
+    letter = ctypes.c_char
+    decode.argtypes, decode.restype = (ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int), ctypes.c_int
+
+    def base64_bytes(text: str | bytes) -> bytes:
+        size = len(text)
+        if not _WORTH_A_CALL <= size <= _MOST_AT_ONCE or size % 4:
+            return _base64_bytes(text)
+        data = text if type(text) is bytes else text.encode("ascii", "replace")  # type: ignore[union-attr]
+        most = size // 4 * 3
+        room = (letter * most)()
+        if decode(room, data, size) == most:
+            end = data.find(b"=")
+            if end < 0:
+                return room.raw
+            if end >= size - 2 and data.endswith(b"="):
+                return room.raw[: most - size + end]
+        return _base64_bytes(text)
+
+    text = base64.b64encode(bytes(range(256)) * 3)  # every letter; nothing is believed that was not seen once
+    room = (letter * 768)()
+    return base64_bytes if decode(room, text, 1024) == 768 and room.raw == _a2b(text) else None
+
+
 _a2b = binascii.a2b_base64
+_WORTH_A_CALL, _MOST_AT_ONCE = 1024, 1 << 30  # letters; a call takes a microsecond, and a length has 31 bits
 _base64_text = functools.partial(binascii.b2a_base64, newline=False)
 _PADDING: dict[type, Any] = {str: "=", bytes: b"="}
 
@@ -62,7 +104,7 @@ _picked: tuple[str, ...] | None = None
 
 
 def pick() -> tuple[str, ...]:
-    """Take what is installed, once; returns the names of the packages that are used."""
+    """Take what is there, once; returns the names of what is used."""
     global apply_mask, base64_bytes, base64_text, json_value, _picked  # noqa: PLW0603 — what it is for
     if _picked is not None:
         return _picked
@@ -77,7 +119,10 @@ def pick() -> tuple[str, ...]:
     try:
         import pybase64
     except ImportError:
-        pass
+        openssl = _openssl_bytes()
+        if openssl is not None:
+            base64_bytes = openssl
+            found.append("openssl")
     else:
         base64_bytes = lambda text: pybase64.b64decode(text, None, True)  # noqa: E731
         base64_text = pybase64.b64encode
