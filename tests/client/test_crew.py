@@ -196,7 +196,7 @@ class Talkative(OnAPipe):
 def test_callbacks_of_the_first_do_not_wait_for_the_sockets_of_all() -> None:
     log: list[str] = []
     go = threading.Event()
-    first, *others = lines = [Talkative(log, go), *(Talkative(log) for _ in range(7))]
+    first, *others = lines = [Talkative(log, go), *(Talkative(log) for _ in range(2 * crew._TOGETHER + 1))]
     first.post.take(first)
     assert first.looking.wait(SOON)  # from now on the thread is busy, and finds all the others at once
     for line in others:
@@ -209,8 +209,7 @@ def test_callbacks_of_the_first_do_not_wait_for_the_sockets_of_all() -> None:
         line.post.ring()
     for line in lines:
         assert line.gone.wait(SOON)
-    assert crew._TOGETHER == 3
-    together = ["looked at"] * 3 + ["handed over"] * 3
+    together = ["looked at"] * crew._TOGETHER + ["handed over"] * crew._TOGETHER
     assert log == [*together, *together, "looked at", "handed over"]
 
 
