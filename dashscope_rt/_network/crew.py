@@ -35,7 +35,7 @@ _log = logging.getLogger("dashscope_rt")
 _NEVER = float("inf")
 _MOST = 250 if os.name == "nt" else 1000  # connections of one crew; Windows can wait for some 500 sockets at once
 _BUSY = 2000.0  # looks at a connection per second, from which on it gathers
-_GATHER = 0.00075  # s from one waking to the next while it does; Windows cannot sleep that short
+_GATHER = 0.0006  # s from one waking to the next while it does; Windows cannot sleep that short
 _COUNTED = 0.02  # s over which the looks are counted
 _TOGETHER = 6  # lines that hand over at once; fewer, and callbacks' threads fight this one for the interpreter
 _PATIENCE = 0.5  # s to wait for the end of a thread that nobody needs
