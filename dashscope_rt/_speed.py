@@ -66,8 +66,7 @@ def _openssl_bytes() -> Callable[[str | bytes], bytes] | None:
         decode = ctypes.PyDLL(_ssl.__file__).EVP_DecodeBlock
     except (ImportError, AttributeError, OSError, MemoryError):
         return None
-    letter = ctypes.c_char
-    decode.argtypes, decode.restype = (ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int), ctypes.c_int
+    decode.argtypes, decode.restype = (ctypes.c_char_p, ctypes.c_char_p, ctypes.c_int), ctypes.c_int
 
     def base64_bytes(text: str | bytes) -> bytes:
         size = len(text)
@@ -75,18 +74,18 @@ def _openssl_bytes() -> Callable[[str | bytes], bytes] | None:
             return _base64_bytes(text)
         data = text if type(text) is bytes else text.encode("ascii", "replace")  # type: ignore[union-attr]
         most = size // 4 * 3
-        room = (letter * most)()
-        if decode(room, data, size) == most:
+        made = bytes(most)  # written to while nobody else has seen it, as every function in C fills what it returns
+        if decode(made, data, size) == most:
             end = data.find(b"=")
             if end < 0:
-                return room.raw
+                return made
             if end >= size - 2 and data.endswith(b"="):
-                return room.raw[: most - size + end]
+                return made[: most - size + end]
         return _base64_bytes(text)
 
     text = base64.b64encode(bytes(range(256)) * 3)  # every letter; nothing is believed that was not seen once
-    room = (letter * 768)()
-    return base64_bytes if decode(room, text, 1024) == 768 and room.raw == _a2b(text) else None
+    made = bytes(768)
+    return base64_bytes if decode(made, text, 1024) == 768 and made == _a2b(text) else None
 
 
 _a2b = binascii.a2b_base64
