@@ -144,7 +144,7 @@ def test_without_openssl_in_reach_binascii_stays(monkeypatch: pytest.MonkeyPatch
 def test_openssl_is_taken_unless_pybase64_is_there(monkeypatch: pytest.MonkeyPatch, there: bool) -> None:
     openssl()
     package = types.SimpleNamespace(b64decode=None, b64encode=None) if there else None
-    monkeypatch.setitem(sys.modules, "pybase64", package)  # type: ignore[arg-type]
+    monkeypatch.setitem(sys.modules, "pybase64", package)
     _speed.forget()
     _speed._picked = None
     try:
