@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import select
 import socket
 import ssl
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 import websocket
+from websockets.asyncio.client import connect
 
 from dashscope_rt.web.sockets import Gone
 from dashscope_rt.web.wsgi_socket import NoSocketError, WsgiSocket, find_socket, is_upgrade
@@ -247,23 +249,23 @@ def test_two_threads_on_one_tls_connection() -> None:
         sock.receive()
 
     pair.serve(both)
-    client = pair.client()
-    came: list[bytes] = []
 
-    def read() -> None:
-        while True:
-            opcode, data = client.recv_data()
-            if opcode == websocket.ABNF.OPCODE_CLOSE:
-                return
-            came.append(data)
+    # On one thread: a client that talks and listens on two would bring the very race that WsgiSocket must not have.
+    async def talk_and_listen() -> list[object]:
+        line = socket.create_connection(("127.0.0.1", pair.port), SOON)
+        async with connect(f"wss://127.0.0.1:{pair.port}/", sock=line, ssl=client_context) as client:
 
-    reader = threading.Thread(target=read, daemon=True)
-    reader.start()
-    for number in range(300):
-        client.send_binary(bytes([number % 256]) * 20_000)
-    reader.join(SOON)
+            async def talk() -> None:
+                for number in range(300):
+                    await client.send(bytes([number % 256]) * 20_000)
+
+            talking = asyncio.create_task(talk())
+            came: list[object] = [message async for message in client]
+            await talking
+            return came
+
+    came = asyncio.run(asyncio.wait_for(talk_and_listen(), SOON))
     assert came == [bytes([number % 256]) * 20_000 for number in range(300)]
-    client.shutdown()
     assert isinstance(pair.over(), Gone)
     pair.close()
 
