@@ -1,7 +1,7 @@
 """The package does not become slow unnoticed: ratios to a hand-written socket loop, measured now, on this machine.
 
-The bounds are what was measured (0.8 to 0.9 for audio, 1.2 for transcripts, 0.6 for appends, 1.9 for fifty and 1.5 for two
-hundred sessions at real-time pace, 1.4 for connecting) with the margin that a busy machine needs. Runs are interleaved, and
+The bounds are what was measured (0.5 for audio, 0.8 without OpenSSL's Base64, 1.2 for transcripts, 0.6 for appends, 1.6 for
+fifty and 1.4 for two hundred sessions at real-time pace, 1.4 for connecting) with the margin that a busy machine needs. Runs are interleaved, and
 a ratio over its bound gets a few rounds more before it counts. ``python -m tests.benchmarks`` measures in earnest.
 """
 
@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from dashscope_rt import _speed
+
 from .benchmarks.plot import svg
 from .benchmarks.report import BEGIN, END, merged, read_json, table, write_json, write_readme
 from .benchmarks.runner import LoadServer, Results, measure, run_client
@@ -19,6 +21,7 @@ from .benchmarks.scenarios import BARE, OURS, SCENARIOS, Scenario
 
 pytestmark = pytest.mark.alone
 ROUNDS, MORE = 2, 4
+QUICK_BASE64 = _speed._openssl_bytes() is not None
 
 
 @pytest.fixture(scope="module")
@@ -52,12 +55,12 @@ def compared(results: Results) -> float | None:
 @pytest.mark.parametrize(
     ("name", "bound"),
     [
-        ("audio", 1.15),
+        ("audio", 0.7 if QUICK_BASE64 else 1.15),
         ("transcript", 1.7),
         ("append", 1.0),
         ("paced-50", 2.8),
         ("paced-200", 2.1),
-        ("audio-loose", 1.45),
+        ("audio-loose", 0.75 if QUICK_BASE64 else 1.45),
     ],
 )
 def test_an_event_costs_no_more_than_its_share_of_a_bare_loop(server: LoadServer, name: str, bound: float) -> None:
